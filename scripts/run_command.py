@@ -1,0 +1,21 @@
+"""How a command ends when its input is bad: one message, no traceback, exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from wzfl.errors import InputError
+
+
+def run_command(main: Callable[[], object]) -> None:
+    """Calls `main`; a bug keeps its traceback."""
+    # Hydra would print a shortened traceback itself; with this it lets errors through to here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        main()
+    except (InputError, HydraException, OmegaConfBaseException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,163 @@
+"""Trains one federated run, or with -m a sweep of them; see conf/train.yaml.
+
+    python scripts/train.py compressor=wyner_ziv bitrate=2 dataset=mnist
+    python scripts/train.py -m compressor=none,wyner_ziv,qsgd bitrate=1,2,4 seed=0,1,2
+
+A run lands in results/runs/<id>/; one that is already there is not trained again.
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from run_command import run_command
+from tqdm import tqdm
+
+from wzfl.client import Shard
+from wzfl.compressors import Compressor, SideInformed
+from wzfl.config import build, conf_dir
+from wzfl.datasets import Dataset, to_device
+from wzfl.environment import describe_environment, keep_freed_memory, resolve_device
+from wzfl.errors import InputError
+from wzfl.feedback import ClientMemory
+from wzfl.frame import OVERHEAD_BYTES
+from wzfl.results import RunFolder, SweepFolder, run_id
+from wzfl.server import Server
+from wzfl.simulation import Diverged, Federation, simulate
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
+def main(config: DictConfig) -> None:
+    settings = _settings(config)
+    folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
+    try:
+        with folder.claimed():
+            if folder.finished:
+                log.info("run %s is already in %s", folder.id, folder.path)
+            else:
+                train(config, settings, folder)
+    except InputError as error:
+        if _in_sweep():
+            log.error("error: run %s: %s", " ".join(HydraConfig.get().overrides.task), error)
+        raise
+    if _in_sweep():
+        SweepFolder(Path(HydraConfig.get().sweep.dir)).mark(HydraConfig.get().job.num, folder.id)
+
+
+def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> None:
+    """Carries out one run and writes its folder."""
+    keep_freed_memory()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = resolve_device(config.device)
+    compressor: Compressor = build(config.compressor)
+    data: Dataset = to_device(build(config.dataset), device)
+    federation = _federation(config, settings, compressor, data)
+    server = Server(
+        federation.model.init(config.seed).to(device), build(config.server.optimizer)
+    )
+    _announce(folder.id, device, data, federation, config)
+
+    started = time.time()
+    partial = folder.start(settings)
+    tracker = build(config.tracking)
+    tracker.start(folder.id, settings, Path(config.results_dir))
+    summary: dict[str, Any] = {"diverged_in_round": None}
+    total_uplink = 0
+    records = simulate(
+        federation, server, config.rounds, config.eval_every, data.test_x, data.test_y
+    )
+    bar = tqdm(total=config.rounds, unit="round", disable=_hidden(), leave=False, position=1)
+    try:
+        for record in partial.record(records):
+            total_uplink += int(record["uplink_bits"])
+            tracker.log({**record, "total_uplink_bits": total_uplink})
+            bar.update()
+    except Diverged as error:
+        log.warning("run %s diverged: %s", folder.id, error)
+        summary["diverged_in_round"] = bar.n + 1
+    bar.close()
+    summary |= {
+        "dim": federation.model.dim,
+        "population": len(federation.shards),
+        "bitrate": compressor.bitrate,
+        "client_floats": federation.model.dim if isinstance(compressor, ClientMemory) else 0,
+        "wall_seconds": time.time() - started,
+    }
+    tracker.finish(summary)
+    partial.finish({"summary": summary, "environment": describe_environment(device)})
+    log.info("run %s: %.1f s, in %s", folder.id, summary["wall_seconds"], folder.path)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """The resolved config; side information is `zero` where the compressor does not read it."""
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    if not isinstance(build(config.compressor), SideInformed):
+        settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
+        settings["names"]["side_information"] = "zero"
+    return {str(key): value for key, value in settings.items()}
+
+
+def _federation(
+    config: DictConfig, settings: dict[str, Any], compressor: Compressor, data: Dataset
+) -> Federation:
+    parts = build(config.partition).split(data.train_y, config.seed)
+    aggregation = config.server.aggregation
+    return Federation(
+        model=build(config.model, input_shape=data.input_shape, classes=data.classes),
+        shards=[Shard(data.train_x, data.train_y).rows(part) for part in parts],
+        work=build(config.client),
+        compressor=compressor,
+        side_information=build(OmegaConf.create(settings["side_information"])),
+        aggregation=compressor.aggregation if aggregation == "auto" else aggregation,
+        clients_per_round=config.clients_per_round,
+        seed=config.seed,
+    )
+
+
+def _announce(
+    run: str, device: torch.device, data: Dataset, federation: Federation, config: DictConfig
+) -> None:
+    dim, bits = federation.model.dim, federation.compressor.bitrate
+    payload = bits * dim / 8 + OVERHEAD_BYTES
+    total = payload * config.rounds * config.clients_per_round
+    log.info(
+        "run %s on %s: %s, %d training and %d test examples, %d clients, %d per round",
+        *(run, device, data.name, len(data.train_y), len(data.test_y)),
+        *(len(federation.shards), config.clients_per_round),
+    )
+    log.info(
+        "model %s: %d parameters; compressor %s: %g bits each, about %s per payload, %s in all",
+        *(config.names.model, dim, config.names.compressor, bits, _bytes(payload), _bytes(total)),
+    )
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _in_sweep() -> bool:
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _hidden() -> bool | None:
+    """Bars of processes side by side would overwrite each other; None hides off a terminal."""
+    side_by_side = _in_sweep() and "Basic" not in HydraConfig.get().launcher._target_
+    return True if side_by_side else None
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,11 @@
+"""Federated learning under compressed uplinks, with side information at the server.
+
+import wzfl
+compressor = wzfl.build_compressor("wyner_ziv", bitrate=2)
+"""
+
+from wzfl.config import build_compressor
+from wzfl.errors import InputError, PayloadError
+from wzfl.public import Public
+
+__all__ = ["InputError", "PayloadError", "Public", "build_compressor"]

@@ -1,0 +1,62 @@
+"""What a compressor is.
+
+    updates --> encode --bytes--> decode --> estimates
+                  ^                ^  ^
+                  +---- public ----+  +-- side information (server only, never sent)
+
+A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. To add one:
+a file here, a yaml of the same name in conf/compressor/. The tests find it there.
+"""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from wzfl.public import Public
+
+
+class Compressor(Protocol):
+    """Updates to bytes at the clients, and bytes to estimates at the server.
+
+    Attributes:
+        wire_id: the number of this format in a frame, 0 to 255, unique.
+        aggregation: how the server combines the estimates: "mean" or "majority_vote".
+        bitrate: payload bits per coordinate, the frame apart.
+    """
+
+    @property
+    def wire_id(self) -> int: ...
+
+    @property
+    def aggregation(self) -> str: ...
+
+    @property
+    def bitrate(self) -> float: ...
+
+    def encode(self, updates: Tensor, public: Public) -> list[bytes]:
+        """One payload per row of `updates` `[clients, dim]`.
+
+        Raises:
+            InputError: the updates are not finite, or do not fit `public`.
+        """
+        ...
+
+    def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
+        """Estimates `[clients, dim]` float32, on the device of `side` `[clients, dim]`.
+
+        Raises:
+            PayloadError: a payload is not one that this compressor made for this client and round.
+        """
+        ...
+
+
+@runtime_checkable
+class SideInformed(Protocol):
+    """A compressor whose decoder uses the values of `side`; all others only look at its shape."""
+
+    def noise(self, dim: int, scale_ratio: float) -> float:
+        """omega in E|estimate - update|**2 = omega |update - side|**2.
+
+        For a Gaussian residual whose RMS per coordinate is `public.scale / scale_ratio`.
+        """
+        ...

@@ -1,0 +1,106 @@
+"""What every compressor does around its own format: check what comes in, seal what goes out."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+
+import torch
+from torch import Tensor
+
+from wzfl.compressors import Compressor
+from wzfl.errors import InputError, PayloadError
+from wzfl.frame import seal, unseal
+from wzfl.public import Public
+
+LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
+
+
+def check_bitrate(name: str, bitrate: float, lowest: float, highest: float) -> None:
+    """Raises `InputError` unless `lowest <= bitrate <= highest`."""
+    if not lowest <= bitrate <= highest:
+        raise InputError(
+            f"bitrate={bitrate} is out of range for {name}: it takes {lowest} to {highest} bits per"
+            " coordinate"
+        )
+
+
+def checked(updates: Tensor, public: Public) -> Tensor:
+    """The updates as finite float32 `[clients, dim]`, or an `InputError`."""
+    if updates.ndim != 2 or not updates.is_floating_point() or updates.shape[1] == 0:
+        raise InputError(
+            f"updates must be floating point [clients, dim], dim at least 1; got"
+            f" {updates.dtype} {tuple(updates.shape)}"
+        )
+    if updates.shape[0] != len(public.clients):
+        raise InputError(f"got {updates.shape[0]} updates for {len(public.clients)} clients")
+    if updates.device != public.scale.device:
+        raise InputError(
+            f"updates are on {updates.device}, public on {public.scale.device};"
+            " move one of them with .to()"
+        )
+    updates = updates.float()
+    finite = torch.linalg.vector_norm(updates, ord=float("inf"), dim=1).isfinite()
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0])
+        raise InputError(
+            f"the update of client {public.clients[row]} holds NaN or infinity (or exceeds float32);"
+            " training diverged? lower the learning rate"
+        )
+    return updates
+
+
+def seal_rows(
+    compressor: Compressor, bodies: Sequence[bytes], dim: int, public: Public
+) -> list[bytes]:
+    """One framed payload per body."""
+    settings = _settings(compressor)
+    return [
+        seal(body, compressor.wire_id, dim, settings + fingerprint)
+        for body, fingerprint in zip(bodies, public.fingerprints(), strict=True)
+    ]
+
+
+def open_rows(
+    compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
+) -> list[memoryview]:
+    """The bodies, or a `PayloadError` that names the client."""
+    if len(payloads) != len(public.clients):
+        raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
+    settings = _settings(compressor)
+    bodies = []
+    for payload, client, fingerprint in zip(
+        payloads, public.clients, public.fingerprints(), strict=True
+    ):
+        try:
+            bodies.append(unseal(payload, compressor.wire_id, dim, settings + fingerprint))
+        except PayloadError as error:
+            raise PayloadError(f"payload of client {client}: {error}") from None
+    return bodies
+
+
+def check_sizes(bodies: Sequence[memoryview], expected: Sequence[int]) -> None:
+    """Raises `PayloadError` unless every body has its expected number of bytes."""
+    for body, size in zip(bodies, expected, strict=True):
+        if len(body) != size:
+            raise PayloadError(f"got a body of {len(body)} bytes; expected {size}")
+
+
+def float32_bytes(values: Tensor) -> list[bytes]:
+    """One string per row of `values` `[clients, ...]`, little-endian float32."""
+    return [row.tobytes() for row in values.float().cpu().numpy().astype("<f4", copy=False)]
+
+
+def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
+    """The inverse of `float32_bytes`."""
+    rows = [torch.frombuffer(bytearray(body), dtype=torch.float32) for body in bodies]
+    return torch.stack(rows).to(device)
+
+
+def _settings(compressor: Compressor) -> bytes:
+    """The hyperparameters as text; 2 and 2.0 are the same."""
+    assert is_dataclass(compressor)
+    pairs = []
+    for field in fields(compressor):
+        value = getattr(compressor, field.name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        pairs.append(f"{field.name}={float(value) if number else value}")
+    return ";".join(pairs).encode()

@@ -1,0 +1,37 @@
+"""signSGD: one bit per coordinate."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.compressors.envelope import check_sizes, checked, open_rows, seal_rows
+from wzfl.public import Public
+
+
+@dataclass(frozen=True)
+class SignSGD:
+    """The signs of the update, -1 or +1; magnitudes are lost, the server takes a majority vote.
+
+    As the step is the same for every coordinate, the server's learning rate is a distance, about a
+    hundred times smaller than for a gradient. Zero counts as +1.
+
+    Source: Bernstein et al., "signSGD: Compressed Optimisation for Non-Convex Problems" (ICML 2018).
+    """
+
+    wire_id: ClassVar[int] = 1
+    aggregation: ClassVar[str] = "majority_vote"
+    bitrate: ClassVar[float] = 1.0
+
+    def encode(self, updates: Tensor, public: Public) -> list[bytes]:
+        updates = checked(updates, public)
+        return seal_rows(self, pack(updates < 0, 1), updates.shape[1], public)
+
+    def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
+        dim = side.shape[1]
+        bodies = open_rows(self, payloads, dim, public)
+        check_sizes(bodies, [packed_size(dim, 1)] * len(bodies))
+        negative = unpack(bodies, 1, dim).to(side.device)
+        return (1 - 2 * negative).to(torch.float32)

@@ -1,0 +1,243 @@
+"""Data sets, decoded once, cached as tensors, held on the training device."""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from platformdirs import user_cache_path
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wzfl.errors import InputError
+
+_CACHE_VERSION = 1
+_SECONDS_TO_CONNECT = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images as float32 `[n, channels, height, width]`, labels as int64 `[n]`.
+
+    Attributes:
+        name: for figures and messages.
+        classes: number of classes.
+    """
+
+    name: str
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+    classes: int
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.train_x.shape[1:])
+
+
+class DataMissing(InputError):
+    """The data set is neither there nor could it be downloaded."""
+
+
+def digits() -> Dataset:
+    """scikit-learn's 8x8 digits: 1 797 images that ship with the package; every fifth is for testing."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    x = torch.from_numpy(images / 16).float().view(-1, 1, 8, 8)
+    y = torch.from_numpy(labels).long()
+    test = torch.arange(len(y)) % 5 == 0
+    return Dataset("digits", x[~test], y[~test], x[test], y[test], classes=10)
+
+
+def torchvision_dataset(
+    name: str, cls: str, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
+) -> Dataset:
+    """A data set of torchvision that offers `root, train, download`, such as MNIST or CIFAR10.
+
+    Raises:
+        DataMissing: it is not in `data_dir` and can not be downloaded.
+        InputError: its files can not be read.
+    """
+    import torchvision
+
+    source = getattr(torchvision.datasets, cls)
+    root = Path(data_dir)
+
+    def split(train: bool) -> tuple[Tensor, Tensor]:
+        data = _open(source, name, root, train)
+        images = torch.as_tensor(np.asarray(data.data))
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        return images, torch.as_tensor(data.targets)
+
+    return _finish(name, _cached(name, root, _folder(root, cls), split), mean, std)
+
+
+def image_folder(
+    name: str, folder: str, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
+) -> Dataset:
+    """A tree `data_dir/folder/{train,test}/<class>/<image>`, all images of one size.
+
+    Raises:
+        DataMissing: the tree is not there.
+        InputError: an image can not be read, or the classes of train and test differ.
+    """
+    root = Path(data_dir)
+    tree = root / folder
+    for part in ("train", "test"):
+        if not (tree / part).is_dir():
+            raise DataMissing(
+                f"data set {name}: no folder {tree / part}. Put an ImageFolder tree with train/ and"
+                " test/ there, or set WZFL_DATA_DIR (or data_dir=...) to the folder that holds"
+                f" {folder}/"
+            )
+
+    def split(train: bool) -> tuple[Tensor, Tensor]:
+        from torchvision.datasets import ImageFolder
+        from torchvision.datasets.folder import pil_loader
+
+        def load(path: str) -> Tensor:
+            with _naming(f"data set {name}: image {path} can not be read"):
+                return torch.from_numpy(np.array(pil_loader(path))).permute(2, 0, 1)
+
+        with _naming(f"data set {name}: {tree} is not an ImageFolder tree"):
+            data = ImageFolder(str(tree / ("train" if train else "test")), loader=load)
+            test_classes = ImageFolder(str(tree / "test")).classes
+        if data.classes != test_classes:
+            raise InputError(f"data set {name}: train/ and test/ of {tree} hold different classes")
+        images, labels = zip(*data, strict=True)
+        if len(shapes := {tuple(image.shape) for image in images}) > 1:
+            raise InputError(f"data set {name}: images must be of one size; got {sorted(shapes)}")
+        return torch.stack(images), torch.tensor(labels)
+
+    return _finish(name, _cached(name, root, tree, split), mean, std)
+
+
+def to_device(data: Dataset, device: torch.device) -> Dataset:
+    """The same data set, held on `device`."""
+    tensors = (data.train_x, data.train_y, data.test_x, data.test_y)
+    return Dataset(data.name, *(tensor.to(device) for tensor in tensors), classes=data.classes)
+
+
+def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any:
+    """torchvision's object; downloads what is absent."""
+    try:
+        return source(root=str(root), train=train, download=False)
+    except RuntimeError as error:
+        if "not found" not in str(error).lower():
+            raise InputError(_corrupt(name, root, error)) from error
+    except Exception as error:
+        raise InputError(_corrupt(name, root, error)) from error
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_TO_CONNECT)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return source(root=str(root), train=train, download=True)
+    except Exception as error:  # torchvision raises whatever its mirrors' failures are
+        raise DataMissing(
+            f"data set {name}: not in {root.absolute()}, and the download failed ({_short(error)})."
+            " Put it there in torchvision's layout, or set WZFL_DATA_DIR (or data_dir=...) to a"
+            " folder that has it"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _corrupt(name: str, root: Path, error: Exception) -> str:
+    return (
+        f"data set {name}: its files in {root.absolute()} can not be read ({_short(error)}); they are"
+        " damaged or of another layout. Delete them to download them anew, or replace them"
+    )
+
+
+def _short(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Turns any failure inside into an `InputError` that says what failed."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what} ({_short(error)})") from error
+
+
+def _finish(
+    name: str, tensors: dict[str, Tensor], mean: Sequence[float], std: Sequence[float]
+) -> Dataset:
+    """Scales bytes to [0, 1], then normalises each channel."""
+    shift, scale = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
+
+    def images(part: str) -> Tensor:
+        return (tensors[f"{part}_x"].float() / 255 - shift) / scale
+
+    def labels(part: str) -> Tensor:
+        return tensors[f"{part}_y"].long()
+
+    classes = int(tensors["train_y"].max()) + 1
+    return Dataset(
+        name, images("train"), labels("train"), images("test"), labels("test"), classes=classes
+    )
+
+
+def _folder(root: Path, cls: str) -> Path:
+    """Where torchvision keeps a data set below its root."""
+    return root / {"CIFAR10": "cifar-10-batches-py"}.get(cls, cls)
+
+
+def _cached(
+    name: str, root: Path, source: Path, split: Callable[[bool], tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """The four tensors, as uint8, from a cache if its source has not changed since.
+
+    The cache lies beside the data or, where that can not be written, in the user's cache folder.
+    """
+    for folder in (root / ".wzfl_cache", user_cache_path("wzfl")):
+        path = folder / f"{name}-{_state(source)}.safetensors"
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError):
+            continue  # absent, unreadable or damaged: it is made again
+    tensors = {}
+    for part in ("train", "test"):
+        x, y = split(part == "train")
+        tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.uint8)}
+    for folder in (root / ".wzfl_cache", user_cache_path("wzfl")):
+        try:
+            _save(tensors, folder / f"{name}-{_state(source)}.safetensors")
+            break
+        except OSError:
+            continue
+    return tensors
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    """Writes beside, then renames: a killed process leaves no half cache."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        save_file(tensors, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _state(source: Path) -> str:
+    """Changes when a file below `source` is added, removed, resized or touched."""
+    files = sorted(path for path in source.rglob("*") if path.is_file())
+    listing = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    text = json.dumps([_CACHE_VERSION, str(source.absolute()), listing])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

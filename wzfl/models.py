@@ -1,0 +1,142 @@
+"""Models as functions of one flat `[dim]` vector."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.utils import parameters_to_vector
+
+from wzfl.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Logits from a flat weight vector and a batch of inputs.
+
+    Attributes:
+        build: makes the module, freshly initialised by torch's defaults. It must keep no buffers, as
+            the flat vector holds parameters alone (so no batch normalisation).
+    """
+
+    build: Callable[[], nn.Module]
+    _module: nn.Module = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        module = self.build()
+        if names := [name for name, _ in module.named_buffers()]:
+            raise InputError(f"a model must be a function of its parameters; got buffers {names}")
+        object.__setattr__(self, "_module", module)
+
+    @property
+    def dim(self) -> int:
+        return sum(parameter.numel() for parameter in self._module.parameters())
+
+    def init(self, seed: int) -> Tensor:
+        """`[dim]` float32 initial weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return parameters_to_vector(self.build().parameters()).detach()
+
+    def apply(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Logits `[n, classes]` for `weights` `[dim]` and `inputs` `[n, channels, height, width]`."""
+        parameters = dict(self._module.named_parameters())
+        parts = weights.split([parameter.numel() for parameter in parameters.values()])
+        views = {
+            name: part.view(parameter.shape)
+            for (name, parameter), part in zip(parameters.items(), parts, strict=True)
+        }
+        return functional_call(self._module, views, (inputs,))
+
+
+def logistic(input_shape: Sequence[int], classes: int) -> Model:
+    """Multinomial logistic regression; convex."""
+    return mlp(input_shape, classes, hidden=())
+
+
+def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> Model:
+    """Fully connected layers with ReLU between them."""
+    widths = [prod(input_shape), *hidden, classes]
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        return nn.Sequential(*layers[:-1])
+
+    return Model(build)
+
+
+def cnn(input_shape: Sequence[int], classes: int) -> Model:
+    """Two 5x5 convolutions of 32 and 64 channels, each pooled by 2, then 512 hidden units.
+
+    1 663 370 parameters on MNIST. Source: McMahan et al., "Communication-Efficient Learning of Deep
+    Networks from Decentralized Data" (AISTATS 2017).
+    """
+    channels, height, width = input_shape
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 64, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64 * (height // 4) * (width // 4), 512),
+            nn.ReLU(),
+            nn.Linear(512, classes),
+        )
+
+    return Model(build)
+
+
+def resnet(input_shape: Sequence[int], classes: int, width: int, blocks: int) -> Model:
+    """The CIFAR ResNet of depth 6 * blocks + 2, with GroupNorm, which clients need not average.
+
+    Source: He et al., "Deep Residual Learning" (CVPR 2016), section 4.2; Hsieh et al., "The Non-IID
+    Data Quagmire" (ICML 2020) for GroupNorm in place of BatchNorm.
+    """
+
+    def build() -> nn.Module:
+        layers: list[nn.Module] = [
+            nn.Conv2d(input_shape[0], width, 3, padding=1, bias=False),
+            _norm(width),
+            nn.ReLU(),
+        ]
+        channels = width
+        for stage in range(3):
+            for block in range(blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                layers.append(_Residual(channels, width * 2**stage, stride))
+                channels = width * 2**stage
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
+        return nn.Sequential(*layers)
+
+    return Model(build)
+
+
+class _Residual(nn.Module):
+    """relu(x + two convolutions of x); x is projected where the shape changes."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+            _norm(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            _norm(outputs),
+        )
+        same = inputs == outputs and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.skip(x) + self.branch(x))
+
+
+def _norm(channels: int) -> nn.Module:
+    return nn.GroupNorm(num_groups=max(1, channels // 8), num_channels=channels)

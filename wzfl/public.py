@@ -1,0 +1,134 @@
+"""What encoder and decoder both know before anything is sent, and the randomness they share.
+
+Shared randomness is 64-bit integer arithmetic on (seed, round, client, purpose, position), so that
+it is the same on every device and in every process, and costs no state.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import gcd
+
+import torch
+from torch import Tensor
+
+from wzfl.errors import InputError
+
+# SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): increment and multipliers, as signed 64-bit integers.
+_INCREMENT = 0x9E3779B97F4A7C15 - 2**64
+_MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
+
+_SIGNS_OF_BYTE = (((torch.arange(256)[:, None] >> torch.arange(8)) & 1) * 2 - 1).float()
+
+
+@dataclass(frozen=True, eq=False)
+class Public:
+    """Row i of every `[clients, dim]` tensor belongs to `clients[i]`.
+
+    Attributes:
+        seed: seed of the run.
+        round: round number.
+        clients: ids of the clients, in the order of the rows.
+        scale: `[clients]` float32, the RMS per coordinate of (update - side information) that the
+            server plans for and has broadcast. 0 means that it plans nothing: a client then
+            normalises by its own RMS and pays for saying so. The tensor's device is where shared
+            randomness is drawn.
+
+    Raises:
+        InputError: the scales do not match the clients, or one is negative or not finite.
+    """
+
+    seed: int
+    round: int
+    clients: tuple[int, ...]
+    scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
+
+    def __post_init__(self) -> None:
+        clients = tuple(int(client) for client in self.clients)
+        scale = torch.zeros(len(clients)) if self.scale is None else self.scale.float()
+        if scale.shape != (len(clients),) or not bool(((scale >= 0) & scale.isfinite()).all()):
+            raise InputError(
+                f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
+                f" got {tuple(scale.shape)}: {scale.tolist()[:5]}"
+            )
+        object.__setattr__(self, "clients", clients)
+        object.__setattr__(self, "scale", scale)
+
+    def to(self, device: torch.device | str) -> "Public":
+        return replace(self, scale=self.scale.to(device))
+
+    def rows(self, rows: Sequence[int]) -> "Public":
+        """What the clients of these rows alone would know."""
+        return replace(
+            self, clients=tuple(self.clients[row] for row in rows), scale=self.scale[list(rows)]
+        )
+
+    def uniform(self, purpose: str, dim: int) -> Tensor:
+        """`[clients, dim]` float32 in [0, 1), multiples of 2**-24."""
+        return self._each_row(lambda key: _uniform(key, dim), purpose)
+
+    def signs(self, purpose: str, dim: int) -> Tensor:
+        """`[clients, dim]` float32 in {-1, +1}."""
+        return self._each_row(lambda key: _signs(key, dim), purpose)
+
+    def subset(self, purpose: str, dim: int, count: int) -> Tensor:
+        """`[clients, count]` int64, distinct coordinates, each of `dim` equally likely to be there.
+
+        An arithmetic progression modulo `dim`: as it starts at a uniform place, any linear
+        estimator that divides by count/dim is exactly unbiased, and it costs no sort.
+        """
+        progression = torch.arange(count, device=self.scale.device)
+        rows = []
+        for client in self.clients:
+            start, stride = struct.unpack("<QQ", self._digest(purpose, client, 16))
+            stride = stride % dim
+            while gcd(stride, dim) != 1:
+                stride += 1
+            rows.append((progression * (stride % dim) + start % dim) % dim)
+        return torch.stack(rows)
+
+    def fingerprints(self) -> list[bytes]:
+        """One string per client that differs whenever seed, round, client or scale differ."""
+        scales = self.scale.tolist()
+        return [
+            struct.pack("<qqqf", self.seed, self.round, client, scale)
+            for client, scale in zip(self.clients, scales, strict=True)
+        ]
+
+    def _digest(self, purpose: str, client: int, size: int) -> bytes:
+        text = f"{self.seed}/{self.round}/{client}/{purpose}".encode()
+        return hashlib.blake2b(text, digest_size=size).digest()
+
+    def _each_row(self, draw: Callable[[Tensor], Tensor], purpose: str) -> Tensor:
+        keys = [struct.unpack("<q", self._digest(purpose, c, 8))[0] for c in self.clients]
+        return torch.stack([draw(torch.tensor(key, device=self.scale.device)) for key in keys])
+
+
+def stable_seed(*parts: object) -> int:
+    """A 63-bit seed that depends on the parts' text alone, on every machine and in every process."""
+    text = "/".join(str(part) for part in parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+def _words(key: Tensor, count: int) -> Tensor:
+    """`[count]` int64: SplitMix64 from the state `key`."""
+    word = torch.arange(1, count + 1, device=key.device).mul_(_INCREMENT).add_(key)
+    for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
+        word = word.bitwise_xor_(_shift_right(word, shift)).mul_(multiplier)
+    return word.bitwise_xor_(_shift_right(word, 31))
+
+
+def _shift_right(word: Tensor, shift: int) -> Tensor:
+    """The logical shift of an unsigned word; torch's shift of int64 repeats the sign bit."""
+    return (word >> shift).bitwise_and_((1 << (64 - shift)) - 1)
+
+
+def _uniform(key: Tensor, dim: int) -> Tensor:
+    halves = _words(key, (dim + 1) // 2).view(torch.int32)[:dim]
+    return (halves >> 8).bitwise_and_(2**24 - 1).float().mul_(2.0**-24)
+
+
+def _signs(key: Tensor, dim: int) -> Tensor:
+    octets = _words(key, (dim + 63) // 64).view(torch.uint8)[: (dim + 7) // 8]
+    return _SIGNS_OF_BYTE.to(key.device).index_select(0, octets.int()).view(-1)[:dim]

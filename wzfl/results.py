@@ -1,0 +1,170 @@
+"""Runs on disk: one folder each, there as a whole or not at all.
+
+A run writes into `<id>.partial/` and renames it to `<id>/` when it is done, so that a folder without
+the suffix is a finished run, whenever the process was killed.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+from filelock import FileLock
+
+from wzfl.errors import InputError
+
+COLUMNS = (
+    "round",
+    "uplink_bits",
+    "downlink_bits",
+    "train_loss",
+    "test_loss",
+    "test_accuracy",
+    "nmse",
+    "side_information_error",
+    "seconds",
+)
+# Where a run's files are and how it is carried out: not what it computes. `bitrate` counts where a
+# compressor takes it.
+_NOT_IN_ID = {"data_dir", "results_dir", "tracking", "sweep", "device", "threads", "bitrate"}
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """12 hexadecimal digits that depend on what the run computes."""
+    relevant = _relevant({key: value for key, value in config.items() if key not in _NOT_IN_ID})
+    text = json.dumps(relevant, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run is written.
+
+    Attributes:
+        root: the folder of all runs.
+        id: the run's id.
+    """
+
+    root: Path
+    id: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.id
+
+    @property
+    def finished(self) -> bool:
+        return self.path.is_dir()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keeps other processes from the same run until the block ends, or this process does.
+
+        Raises:
+            InputError: the results folder can not be written.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / f"{self.id}.lock")
+            lock.acquire()
+        except OSError as error:
+            raise InputError(
+                f"results can not be written to {self.root.absolute()} ({error.strerror}); choose"
+                " another folder with results_dir=..."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+
+    def start(self, config: Mapping[str, Any]) -> "PartialRun":
+        """Starts the run's files anew; what a killed run left is removed."""
+        partial = self.root / f"{self.id}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        (partial / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
+        return PartialRun(self, partial)
+
+
+@dataclass(frozen=True)
+class PartialRun:
+    """A run that is being written."""
+
+    folder: RunFolder
+    path: Path
+
+    def record(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """Passes the records on, each written to rounds.csv before."""
+        with (self.path / "rounds.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for record in records:
+                writer.writerow({key: _cell(record[key]) for key in COLUMNS})
+                file.flush()
+                yield record
+
+    def finish(self, metadata: Mapping[str, Any]) -> None:
+        """Makes the run a finished one."""
+        (self.path / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+        os.replace(self.path, self.folder.path)
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """Which runs a sweep has completed: a file per job that holds the run's id.
+
+    Attributes:
+        path: the sweep's folder.
+    """
+
+    path: Path
+
+    def clear(self) -> None:
+        """Forgets an earlier sweep of the same name; its runs stay."""
+        for mark in self.path.glob("*.run"):
+            mark.unlink()
+
+    def mark(self, job: int, id: str) -> None:
+        """Notes that a job's run is finished."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / f"{job}.run").write_text(id)
+
+    def count(self) -> int:
+        """How many jobs have finished."""
+        return len(list(self.path.glob("*.run")))
+
+    def ids(self) -> list[str]:
+        """The runs of the finished jobs, each once."""
+        return sorted({mark.read_text() for mark in self.path.glob("*.run")})
+
+
+def load_rounds(path: Path) -> pd.DataFrame:
+    """A run's rounds.csv."""
+    return pd.read_csv(path / "rounds.csv")
+
+
+def _cell(value: Any) -> Any:
+    # 17 digits bring a float back exactly; an empty cell is a round without evaluation.
+    if isinstance(value, float):
+        return "" if value != value else repr(value)
+    return value
+
+
+def _relevant(value: Any) -> Any:
+    """Without paths, and with 2 and 2.0 the same."""
+    if isinstance(value, Mapping):
+        return {key: _relevant(inner) for key, inner in value.items() if key != "data_dir"}
+    if isinstance(value, list | tuple):
+        return [_relevant(inner) for inner in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,164 @@
+"""What the server expects of each client, from its own memory alone.
+
+Memory is explicit, so that it can be checkpointed; a policy is a frozen dataclass of settings. As side
+information is made of decoded updates, decoding errors feed back: with E|error|^2 = omega |x - y|^2
+the plain rule y <- estimate diverges from omega = 1 on, and y <- y + a (estimate - y) with
+a = 1 / (1 + omega) contracts (the step of DIANA, Mishchenko et al. 2019).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from wzfl.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What a policy remembers.
+
+    Attributes:
+        vectors: `[population, dim]`, or `[1, dim]` shared by all, or `[0, dim]`.
+        residual_rms: `[population]` estimated RMS per coordinate of update - side information; 0 while
+            nothing has been decoded from that client.
+    """
+
+    vectors: Tensor
+    residual_rms: Tensor
+
+
+class SideInformation(Protocol):
+    """A server-only prediction of every client's next update, and of how far off it is.
+
+    Attributes:
+        margin: planned scale over estimated residual RMS.
+        broadcasts_scale: whether clients are sent a scale each round.
+    """
+
+    @property
+    def margin(self) -> float: ...
+
+    @property
+    def broadcasts_scale(self) -> bool: ...
+
+    def init(self, population: int, dim: int, device: torch.device) -> Memory: ...
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        """`[clients]`: the scales to broadcast."""
+        ...
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        """`[clients, dim]`: what is expected of each client."""
+        ...
+
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+        """The memory after decoding `estimates` `[clients, dim]` with relative noise omega."""
+        ...
+
+
+@dataclass(frozen=True)
+class Zero:
+    """Expects nothing: coding without side information; clients scale by their own RMS."""
+
+    margin: float = 1.0
+    broadcasts_scale: bool = False
+
+    def init(self, population: int, dim: int, device: torch.device) -> Memory:
+        return Memory(torch.zeros(0, dim, device=device), torch.zeros(population, device=device))
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        return torch.zeros(len(clients), device=clients.device)
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        return memory.vectors.new_zeros(1, 1).expand(len(clients), memory.vectors.shape[1])
+
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+        return memory
+
+
+@dataclass(frozen=True)
+class Last:
+    """Expects of each client what was last decoded from it; stale for clients that sat out.
+
+    Attributes:
+        margin: planned scale over the estimated residual RMS; above 1 leaves room for growth.
+        step: damping a of y <- y + a (estimate - y); None takes 1 / (1 + omega).
+    """
+
+    margin: float = 1.2
+    step: float | None = None
+    broadcasts_scale: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self.margin, self.step)
+
+    def init(self, population: int, dim: int, device: torch.device) -> Memory:
+        return Memory(
+            torch.zeros(population, dim, device=device), torch.zeros(population, device=device)
+        )
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        return self.margin * memory.residual_rms[clients]
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        return memory.vectors[clients]
+
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+        residuals = estimates - memory.vectors[clients]
+        step = _step(self.step, noise)
+        vectors = memory.vectors.index_add(0, clients, residuals, alpha=step)
+        return Memory(vectors, _tracked(memory, clients, residuals, noise))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Expects of every client the mean of what was last decoded from all.
+
+    Attributes:
+        margin: planned scale over the estimated residual RMS.
+        step: damping of the mean's update; None takes 1 / (1 + omega / clients), as the errors of
+            independent clients average out.
+    """
+
+    margin: float = 1.2
+    step: float | None = None
+    broadcasts_scale: bool = True
+
+    def __post_init__(self) -> None:
+        _check(self.margin, self.step)
+
+    def init(self, population: int, dim: int, device: torch.device) -> Memory:
+        return Memory(torch.zeros(1, dim, device=device), torch.zeros(population, device=device))
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        return self.margin * memory.residual_rms[clients]
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        return memory.vectors.expand(len(clients), -1)
+
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+        residuals = estimates - memory.vectors
+        step = _step(self.step, noise / len(clients))
+        vectors = memory.vectors + step * residuals.mean(dim=0, keepdim=True)
+        return Memory(vectors, _tracked(memory, clients, residuals, noise))
+
+
+def _check(margin: float, step: float | None) -> None:
+    if not margin > 0 or not (step is None or 0 < step <= 1):
+        raise InputError(
+            "side information needs a margin above 0 and a step in (0, 1] or null; got"
+            f" margin={margin}, step={step}"
+        )
+
+
+def _step(step: float | None, noise: float) -> float:
+    return 1 / (1 + noise) if step is None else step
+
+
+def _tracked(memory: Memory, clients: Tensor, residuals: Tensor, noise: float) -> Tensor:
+    """`[population]`: decoded residuals are too long by 1 + omega, as their errors are unbiased."""
+    rms = residuals.square().mean(dim=1).sqrt() / (1 + noise) ** 0.5
+    return memory.residual_rms.index_copy(0, clients, rms)
+
