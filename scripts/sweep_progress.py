@@ -16,6 +16,10 @@ from wzfl.results import SweepFolder
 class SweepProgress(Callback):
     """Counts the marks that runs leave in the sweep's folder, from the process that started it."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Hydra's launchers pickle callbacks for their workers, which need neither bar nor thread.
+        return {}
+
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._folder = SweepFolder(Path(config.hydra.sweep.dir))
         self._folder.clear()

@@ -71,19 +71,19 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     tracker = build(config.tracking)
     tracker.start(folder.id, settings, Path(config.results_dir))
     summary: dict[str, Any] = {"diverged_in_round": None}
-    total_uplink = 0
+    round = total_uplink = 0
     records = simulate(
         federation, server, config.rounds, config.eval_every, data.test_x, data.test_y
     )
     bar = tqdm(total=config.rounds, unit="round", disable=_hidden(), leave=False, position=1)
     try:
         for record in partial.record(records):
-            total_uplink += int(record["uplink_bits"])
+            round, total_uplink = int(record["round"]), total_uplink + int(record["uplink_bits"])
             tracker.log({**record, "total_uplink_bits": total_uplink})
             bar.update()
     except Diverged as error:
         log.warning("run %s diverged: %s", folder.id, error)
-        summary["diverged_in_round"] = bar.n + 1
+        summary["diverged_in_round"] = round + 1
     bar.close()
     summary |= {
         "dim": federation.model.dim,

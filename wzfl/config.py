@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -32,6 +33,15 @@ def build_compressor(name: str, **overrides: Any) -> Compressor:
     compressor = OmegaConf.merge(OmegaConf.load(folder / f"{name}.yaml"), overrides)
     root = OmegaConf.create({"bitrate": bitrate, "compressor": compressor})
     return build(root.compressor)
+
+
+def load_group(group: str, name: str) -> DictConfig:
+    """One choice of a config group, with everything it refers to resolved."""
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        config = compose("train", overrides=[f"{group}={name}"])
+    chosen = OmegaConf.select(config, group)
+    OmegaConf.resolve(chosen)
+    return chosen
 
 
 def build(config: DictConfig, **arguments: Any) -> Any:

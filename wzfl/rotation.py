@@ -31,7 +31,8 @@ def rotate(vectors: Tensor, public: Public) -> Tensor:
     layout = _Layout.of(dim)
     rotated = vectors.float()
     for purpose in _PURPOSES:
-        rotated = layout.forward(rotated * public.signs(purpose, dim))
+        signs = public.signs(purpose, dim + layout.block)
+        rotated = layout.forward(rotated * signs[:, :dim], signs[:, dim:])
     return rotated
 
 
@@ -41,7 +42,8 @@ def rotate_back(vectors: Tensor, public: Public) -> Tensor:
     layout = _Layout.of(dim)
     restored = vectors.float()
     for purpose in reversed(_PURPOSES):
-        restored = layout.backward(restored).mul_(public.signs(purpose, dim))
+        signs = public.signs(purpose, dim + layout.block)
+        restored = layout.backward(restored, signs[:, dim:]).mul_(signs[:, :dim])
     return restored
 
 
@@ -64,8 +66,8 @@ class _Layout:
             block *= 2
         return _Layout(block, *divmod(dim, block))
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """`[rows, dim]` -> `[rows, dim]`: one pass without its signs."""
+    def forward(self, vectors: Tensor, rest_signs: Tensor) -> Tensor:
+        """`[rows, dim]` -> `[rows, dim]`: one pass; `rest_signs` `[rows, block]` are for the rest."""
         rows, dim = vectors.shape
         mixed = torch.empty_like(vectors)
         main = self._main(mixed)
@@ -73,17 +75,17 @@ class _Layout:
         _hadamard(main)
         if self.rest:
             mixed[:, dim - self.rest :] = vectors[:, dim - self.rest :]
-            self._mix_rest(mixed)
+            self._mix_rest(mixed, rest_signs, undo=False)
             self._swap_rest(mixed)
         return mixed
 
-    def backward(self, mixed: Tensor) -> Tensor:
+    def backward(self, mixed: Tensor, rest_signs: Tensor) -> Tensor:
         """The inverse of `forward`."""
         rows, dim = mixed.shape
         vectors = mixed.clone()
         if self.rest:
             self._swap_rest(vectors)
-            self._mix_rest(vectors)
+            self._mix_rest(vectors, rest_signs, undo=True)
         main = self._main(vectors)
         _hadamard(main)
         runs = main.mT.clone(memory_format=torch.contiguous_format)
@@ -95,17 +97,25 @@ class _Layout:
         rows, dim = vectors.shape
         return vectors[:, : dim - self.rest].view(rows, self.block, self.runs)
 
-    def _mix_rest(self, vectors: Tensor) -> None:
-        """Transforms the rest together with the end of the last run, in place."""
+    def _mix_rest(self, vectors: Tensor, signs: Tensor, undo: bool) -> None:
+        """Transforms the rest together with the end of the last run, in place.
+
+        Fresh signs come first: that run has just been transformed, and a second transform alone would
+        bring back what the first one spread.
+        """
         last_run = self._main(vectors)[:, self.rest :, -1]
         rest = vectors[:, vectors.shape[1] - self.rest :]
         together = torch.cat([last_run, rest], dim=1)
+        if not undo:
+            together *= signs
         # As a matrix, one axis after the other: long rows are faster than a single column.
         matrix = together.view(len(vectors), 2 ** (self.block.bit_length() // 2), -1)
         _hadamard(matrix)
         transposed = matrix.mT.contiguous()
         _hadamard(transposed)
         matrix.copy_(transposed.mT)
+        if undo:
+            together *= signs
         last_run.copy_(together[:, : self.block - self.rest])
         rest.copy_(together[:, self.block - self.rest :])
 

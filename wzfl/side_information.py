@@ -1,9 +1,10 @@
 """What the server expects of each client, from its own memory alone.
 
 Memory is explicit, so that it can be checkpointed; a policy is a frozen dataclass of settings. As side
-information is made of decoded updates, decoding errors feed back: with E|error|^2 = omega |x - y|^2
-the plain rule y <- estimate diverges from omega = 1 on, and y <- y + a (estimate - y) with
-a = 1 / (1 + omega) contracts (the step of DIANA, Mishchenko et al. 2019).
+information y is made of decoded updates, decoding errors feed back. With an unbiased code, whose
+residuals have E|estimate - y|**2 = g |x - y|**2, g = 1 + omega, the plain rule y <- estimate diverges
+from omega = 1 on, and y <- y + a (estimate - y) with a = 1/g contracts (the step of DIANA, Mishchenko
+et al. 2019).
 """
 
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ class SideInformation(Protocol):
         """`[clients, dim]`: what is expected of each client."""
         ...
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
-        """The memory after decoding `estimates` `[clients, dim]` with relative noise omega."""
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
+        """The memory after decoding `estimates` `[clients, dim]` with the codec's residual gain g."""
         ...
 
 
@@ -74,7 +75,7 @@ class Zero:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors.new_zeros(1, 1).expand(len(clients), memory.vectors.shape[1])
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
         return memory
 
 
@@ -84,7 +85,7 @@ class Last:
 
     Attributes:
         margin: planned scale over the estimated residual RMS; above 1 leaves room for growth.
-        step: damping a of y <- y + a (estimate - y); None takes 1 / (1 + omega).
+        step: damping a of y <- y + a (estimate - y); None takes min(1, 1/g).
     """
 
     margin: float = 1.2
@@ -105,11 +106,11 @@ class Last:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors[clients]
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
         residuals = estimates - memory.vectors[clients]
-        step = _step(self.step, noise)
+        step = _step(self.step, gain)
         vectors = memory.vectors.index_add(0, clients, residuals, alpha=step)
-        return Memory(vectors, _tracked(memory, clients, residuals, noise))
+        return Memory(vectors, _tracked(memory, clients, residuals, gain))
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,8 @@ class Mean:
 
     Attributes:
         margin: planned scale over the estimated residual RMS.
-        step: damping of the mean's update; None takes 1 / (1 + omega / clients), as the errors of
-            independent clients average out.
+        step: damping of the mean's update; None takes 1 / (1 + (g - 1) / clients), as the
+            errors of independent clients average out.
     """
 
     margin: float = 1.2
@@ -138,11 +139,11 @@ class Mean:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors.expand(len(clients), -1)
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, noise: float) -> Memory:
+    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
         residuals = estimates - memory.vectors
-        step = _step(self.step, noise / len(clients))
+        step = _step(self.step, 1 + max(0.0, gain - 1) / len(clients))
         vectors = memory.vectors + step * residuals.mean(dim=0, keepdim=True)
-        return Memory(vectors, _tracked(memory, clients, residuals, noise))
+        return Memory(vectors, _tracked(memory, clients, residuals, gain))
 
 
 def _check(margin: float, step: float | None) -> None:
@@ -153,12 +154,12 @@ def _check(margin: float, step: float | None) -> None:
         )
 
 
-def _step(step: float | None, noise: float) -> float:
-    return 1 / (1 + noise) if step is None else step
+def _step(step: float | None, gain: float) -> float:
+    return min(1.0, 1 / gain) if step is None else step
 
 
-def _tracked(memory: Memory, clients: Tensor, residuals: Tensor, noise: float) -> Tensor:
-    """`[population]`: decoded residuals are too long by 1 + omega, as their errors are unbiased."""
-    rms = residuals.square().mean(dim=1).sqrt() / (1 + noise) ** 0.5
+def _tracked(memory: Memory, clients: Tensor, residuals: Tensor, gain: float) -> Tensor:
+    """`[population]`: the RMS of decoded residuals, without what decoding added to it."""
+    rms = (residuals.square().mean(dim=1) / gain).sqrt()
     return memory.residual_rms.index_copy(0, clients, rms)
 

@@ -56,11 +56,11 @@ class Federation:
             )
 
     @property
-    def noise(self) -> float:
-        """omega of the compressor's decoding error, as the side information plans for it."""
+    def residual_gain(self) -> float:
+        """Energy of decoded over true residuals, as the side information plans for it."""
         if isinstance(self.compressor, SideInformed):
-            return self.compressor.noise(self.model.dim, self.side_information.margin)
-        return 0.0
+            return self.compressor.residual_gain(self.model.dim, self.side_information.margin)
+        return 1.0
 
 
 @dataclass
@@ -133,7 +133,7 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
     ledger.sent_up(payloads)
     side = policy.predict(state.side, rows)
     estimates = _decode(compressor, payloads, side, public)
-    state.side = policy.update(state.side, rows, estimates, federation.noise)
+    state.side = policy.update(state.side, rows, estimates, federation.residual_gain)
     examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
     state.server.step(aggregate(estimates, examples, federation.aggregation))
 

@@ -54,9 +54,10 @@ class Compressor(Protocol):
 class SideInformed(Protocol):
     """A compressor whose decoder uses the values of `side`; all others only look at its shape."""
 
-    def noise(self, dim: int, scale_ratio: float) -> float:
-        """omega in E|estimate - update|**2 = omega |update - side|**2.
+    def residual_gain(self, dim: int, scale_ratio: float) -> float:
+        """g in E|estimate - side|**2 = g |update - side|**2.
 
-        For a Gaussian residual whose RMS per coordinate is `public.scale / scale_ratio`.
+        For a Gaussian residual whose RMS per coordinate is `public.scale / scale_ratio`. Above 1 for an
+        unbiased estimate, whose error adds to the residual; below 1 for a shrunk one.
         """
         ...

@@ -50,11 +50,14 @@ class WynerZiv:
         rounding: "dither" (shared offset, removed at the decoder) or "stochastic" (as published).
         reach: trusted distance to the side information per rotated coordinate, in units of
             `public.scale`; None takes the value of least error for a Gaussian residual.
+        unbiased: False shrinks the decoded residual by 1 / (1 + omega), omega its relative error: a
+            smaller error, but one that does not average out over clients.
     """
 
     bitrate: float
     rounding: str = "dither"
     reach: float | None = None
+    unbiased: bool = True
 
     wire_id: ClassVar[int] = 4
     aggregation: ClassVar[str] = "mean"
@@ -112,10 +115,15 @@ class WynerZiv:
                 2**bits,
             )
             starts = stops
-        return side + rotate_back(self._unsent(residual, dim, public), public)
+        return side + self._shrinkage(dim) * rotate_back(self._unsent(residual, dim, public), public)
 
-    def noise(self, dim: int, scale_ratio: float = 1.0) -> float:
-        """omega in E|estimate - update|**2 = omega |update - side|**2; see `SideInformed`."""
+    def residual_gain(self, dim: int, scale_ratio: float) -> float:
+        """See `SideInformed`."""
+        gain = 1 + self._noise(dim, scale_ratio)
+        return gain if self.unbiased else gain * self._shrinkage(dim) ** 2
+
+    def _noise(self, dim: int, scale_ratio: float = 1.0) -> float:
+        """omega in E|unbiased estimate - update|**2 = omega |update - side|**2."""
         widths = self._widths(dim)
         count = sum(_length(columns) for _, columns in widths)
         distortion = sum(
@@ -126,6 +134,10 @@ class WynerZiv:
             for bits, columns in widths
         )
         return (dim / count) * (1 + distortion) - 1
+
+    def _shrinkage(self, dim: int) -> float:
+        """The factor on the decoded residual of least squared error."""
+        return 1.0 if self.unbiased else 1 / (1 + self._noise(dim))
 
     def _residual(
         self, residues: Tensor, expected: Tensor, noise: Tensor, cell: Tensor, levels: int

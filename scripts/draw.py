@@ -1,0 +1,89 @@
+"""Figures, tables and report from the finished runs of conf/reproduce.yaml; trains nothing.
+
+    python scripts/draw.py [--preset default] [--results-dir results]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from wzfl.config import conf_dir
+from wzfl.plots import against_bits, by_bitrate, save
+from wzfl.report import Sweep, report
+from wzfl.summary import load_sweep, methods
+
+_COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
+
+
+def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str]) -> Path:
+    """Writes figures/, runs.csv, methods.csv and report.md below `results_dir`; returns the report."""
+    sweeps = []
+    for entry in plan:
+        runs, rounds = load_sweep(results_dir, entry["name"])
+        if runs.empty or "none" not in set(runs.compressor):
+            skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
+            continue
+        table = methods(runs, rounds)
+        sweeps.append(Sweep(entry["name"], entry["title"], runs, rounds, table, entry["shows"]))
+    if not sweeps:
+        sys.exit(f"error: no finished experiments in {results_dir}; run `make reproduce` first")
+    _tables(results_dir, sweeps)
+    path = results_dir / "report.md"
+    path.write_text(report(sweeps, skipped, _figures(results_dir, plan, sweeps)))
+    return path
+
+
+def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
+    runs = pd.concat([sweep.runs for sweep in sweeps])
+    runs.drop(columns="wall_seconds").to_csv(results_dir / "runs.csv", index=False)
+    tables = [sweep.methods.assign(sweep=sweep.name) for sweep in sweeps]
+    pd.concat(tables).to_csv(results_dir / "methods.csv", index=False)
+
+
+def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep]) -> list[str]:
+    """The names of the figures drawn: two per data set and kind."""
+    datasets = {entry["name"]: entry["dataset"] for entry in plan}
+    names = []
+    for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
+        for shows, (column, ylabel) in _COLUMNS.items():
+            rows = [
+                (sweep.title, sweep.rounds, sweep.methods)
+                for sweep in sweeps
+                if datasets[sweep.name] == dataset and sweep.shows == shows
+            ]
+            if not rows:
+                continue
+            final = "accuracy" if shows == "accuracy" else "train_loss"
+            drawn = {
+                f"{shows}_vs_bits_{dataset}": against_bits(rows, column, ylabel),
+                f"{shows}_vs_bitrate_{dataset}": by_bitrate(rows, final),
+            }
+            for name, figure in drawn.items():
+                save(figure, results_dir / "figures", name)
+                names.append(name)
+    return names
+
+
+def load_plan(preset: str) -> list[dict[str, Any]]:
+    """The experiments of a preset."""
+    plan: list[dict[str, Any]] = yaml.safe_load((conf_dir() / "reproduce.yaml").read_text())[preset]
+    return plan
+
+
+def plan_parser(description: str | None) -> argparse.ArgumentParser:
+    """The arguments that say what is reproduced, and where."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--preset", default="default", choices=["default", "smoke"])
+    parser.add_argument("--results-dir", default="results", help="where results are (results)")
+    return parser
+
+
+if __name__ == "__main__":
+    arguments = plan_parser(__doc__).parse_args()
+    print(draw(Path(arguments.results_dir), load_plan(arguments.preset), {}))

@@ -1,0 +1,76 @@
+"""Runs the experiments of conf/reproduce.yaml whose data sets are there, then draws and reports.
+
+    python scripts/reproduce.py [--preset default] [--results-dir results]
+
+What is finished already is not trained again. Exit status 1 if a run failed.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from draw import draw, load_plan, plan_parser
+
+from wzfl.config import build, load_group
+from wzfl.datasets import DataMissing
+from wzfl.errors import InputError
+
+SCRIPTS = Path(__file__).parent
+
+
+def main() -> int:
+    arguments = plan_parser(__doc__).parse_args()
+    plan = load_plan(arguments.preset)
+    missing = _missing_datasets(plan)
+    _say_missing(missing)
+
+    skipped, failed = {}, []
+    for place, entry in enumerate(plan, 1):
+        if reason := missing.get(entry["dataset"]):
+            skipped[entry["name"]] = reason
+            continue
+        print(f"[{place}/{len(plan)}] {entry['name']}: {entry['title']}", flush=True)
+        if not _sweep(entry["name"], arguments.results_dir):
+            failed.append(entry["name"])
+    done = [entry for entry in plan if entry["name"] not in skipped]
+    skipped |= {name: "some of its runs failed; see the output" for name in failed}
+    report = draw(Path(arguments.results_dir), done, skipped)
+
+    _say_missing(missing)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    print(f"report: {report}")
+    return 1 if failed else 0
+
+
+def _missing_datasets(plan: list[dict[str, Any]]) -> dict[str, str]:
+    """Data sets that can not be had, with the reason; the others are ready in the cache."""
+    missing = {}
+    for name in dict.fromkeys(entry["dataset"] for entry in plan):
+        try:
+            build(load_group("dataset", name))
+        except DataMissing as error:
+            missing[name] = str(error)
+    return missing
+
+
+def _say_missing(missing: dict[str, str]) -> None:
+    for reason in missing.values():
+        print(f"going on without: {reason}", flush=True)
+
+
+def _sweep(name: str, results_dir: str) -> bool:
+    """Whether all runs of the experiment are there in the end."""
+    command = [sys.executable, str(SCRIPTS / "train.py"), "-m", f"experiment={name}"]
+    command.append(f"results_dir={results_dir}")
+    return subprocess.run(command, env=os.environ, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

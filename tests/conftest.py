@@ -1,0 +1,21 @@
+import os
+
+import pytest
+import torch
+
+from wzfl.public import Public
+
+os.environ["WANDB_SILENT"] = "true"
+torch.set_num_threads(1)  # pytest-xdist already uses the cores
+
+CLIENTS = 3
+
+
+@pytest.fixture
+def public():
+    return Public(seed=1, round=2, clients=(4, 0, 9))
+
+
+@pytest.fixture
+def updates():
+    return torch.randn(CLIENTS, 1000, generator=torch.Generator().manual_seed(0))

@@ -1,0 +1,214 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import train
+from run_command import run_command
+
+QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd):
+    """Calls scripts/train.py in this process; returns its exit status and what it printed."""
+    monkeypatch.delenv("WZFL_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / "train.py"), *arguments])
+        status = 0
+        try:
+            run_command(train.main)
+        except SystemExit as stop:
+            status = stop.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return call
+
+
+def finished(root):
+    return sorted(path.name for path in Path(root, "runs").iterdir() if path.is_dir())
+
+
+def test_a_run_says_what_it_does_and_leaves_its_folder(command):
+    status, printed = command(*QUICK, "compressor=qsgd", "bitrate=4")
+    assert status == 0
+    assert "on cpu: digits, 1437 training and 360 test examples, 10 clients, 10 per round" in printed
+    assert "model logistic: 650 parameters; compressor qsgd: 4 bits each, about 335 B" in printed
+    (run,) = finished("results")
+    folder = Path("results/runs", run)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metadata.json", "rounds.csv"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["compressor"]["bitrate"] == 4
+    assert config["names"]["side_information"] == "zero"
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["summary"]["dim"] == 650
+    assert metadata["environment"]["torch_threads"] == 1
+    rounds = pd.read_csv(folder / "rounds.csv")
+    assert rounds["round"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert rounds.test_accuracy.notna().tolist() == [False, False, False, False, True, True]
+
+
+def test_the_same_run_twice_gives_the_same_rounds(command):
+    for folder in ("first", "second"):
+        assert command(*QUICK, f"results_dir={folder}")[0] == 0
+    assert finished("first") == finished("second")
+    (run,) = finished("first")
+    first, second = (pd.read_csv(f"{f}/runs/{run}/rounds.csv", dtype=str) for f in ("first", "second"))
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), second.drop(columns="seconds"))
+
+
+def test_a_finished_run_is_not_trained_again(command):
+    command(*QUICK)
+    (run,) = finished("results")
+    before = Path("results/runs", run, "metadata.json").stat().st_mtime_ns
+    status, printed = command(*QUICK)
+    assert status == 0
+    assert "is already in" in printed
+    assert Path("results/runs", run, "metadata.json").stat().st_mtime_ns == before
+
+
+def test_a_sweep_trains_a_fixed_rate_once(command):
+    status, _ = command("-m", *QUICK, "sweep=mine", "compressor=signsgd,qsgd", "bitrate=1,2")
+    assert status == 0
+    assert len(finished("results")) == 3
+    assert len(list(Path("results/sweeps/mine").glob("*.run"))) == 4
+
+
+def test_side_information_does_not_matter_to_who_does_not_read_it(command):
+    command("-m", *QUICK, "compressor=qsgd", "side_information=zero,last,mean")
+    assert len(finished("results")) == 1
+    command("-m", *QUICK, "compressor=wyner_ziv", "side_information=zero,last,mean")
+    assert len(finished("results")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["compressor=gzip"], "Could not find 'compressor/gzip'"),
+        (["bitrate=17"], "bitrate=17 is out of range for wyner_ziv: it takes 0.02 to 16.0"),
+        (["compressor=qsgd", "bitrate=0.01"], "bitrate=0.01 is out of range for qsgd"),
+        (["clients_per_round=11"], "clients_per_round must be 1 to 10, the number of clients; got 11"),
+        (["bitrat=2"], "Key 'bitrat' is not in struct"),
+        (["dataset=mnist"], "data set mnist: not in"),
+        (["dataset=cifar10_jpeg"], "no folder data/cifar10_jpeg/train"),
+        (["device=cuda:99"], "device=cuda:99, but torch sees"),
+        (["device=abacus"], "device is auto, cpu, cuda or cuda:<n>; got 'abacus'"),
+        (["results_dir=/dev/null/x"], "results can not be written to /dev/null/x/runs"),
+        (["rounds=0"], "rounds and eval_every must be at least 1; got 0"),
+        (["server.aggregation=median"], "got 'median'"),
+        (["client.batch_size=0"], "client.batch_size must be at least 1; got 0"),
+        (["partition=dirichlet", "partition.alpha=-1"], "partition.alpha must be above 0; got -1"),
+    ],
+)
+def test_bad_input_is_one_message_without_a_traceback(command, monkeypatch, arguments, message):
+    monkeypatch.setattr("urllib.request.urlopen", _no_network)
+    status, printed = command(*QUICK, *arguments)
+    assert status == 2
+    assert "error: " in printed
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not Path("results/runs").exists() or finished("results") == []
+
+
+def _no_network(*arguments, **settings):
+    raise OSError("tests have no network")
+
+
+def test_a_sweep_goes_on_after_a_run_that_can_not(command):
+    status, printed = command("-m", *QUICK, "compressor=qsgd", "bitrate=99,2")
+    assert status == 2
+    assert "bitrate=99 is out of range" in printed
+    assert len(finished("results")) == 1
+
+
+def test_a_diverged_run_is_recorded_as_such(command):
+    settings = ["server.optimizer.lr=1e38", "rounds=60", "compressor=none"]
+    status, printed = command(*QUICK, *settings)
+    assert status == 0
+    assert "diverged: an update of round" in printed
+    (run,) = finished("results")
+    metadata = json.loads(Path("results/runs", run, "metadata.json").read_text())
+    rounds = pd.read_csv(Path("results/runs", run, "rounds.csv"))
+    assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
+
+
+def test_a_killed_run_is_not_taken_for_finished(tmp_path, command):
+    arguments = [*QUICK, "rounds=400", "results_dir=results"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "train.py"), *arguments],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any(file.stat().st_size > 500 for file in tmp_path.glob("results/runs/*/rounds.csv")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (partial,) = [path for path in tmp_path.glob("results/runs/*") if path.is_dir()]
+    assert partial.name.endswith(".partial")
+
+    assert command(*arguments)[0] == 0
+    (run,) = finished("results")
+    assert f"{run}.partial" == partial.name
+    assert len(pd.read_csv(f"results/runs/{run}/rounds.csv")) == 400
+
+
+def test_wandb_keeps_an_offline_run(command):
+    from wandb.proto import wandb_internal_pb2
+    from wandb.sdk.internal.datastore import DataStore
+
+    arguments = [argument for argument in QUICK if argument != "tracking=none"]
+    assert command(*arguments, "sweep=mine")[0] == 0
+    (path,) = Path("results/wandb").glob("offline-run-*/run-*.wandb")
+    store = DataStore()
+    store.open_for_scan(str(path))
+    history, group = [], None
+    while (data := store.scan_data()) is not None:
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "run":
+            group = record.run.run_group
+        if record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            history.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
+    assert group == "mine"
+    (run,) = finished("results")
+    rounds = pd.read_csv(f"results/runs/{run}/rounds.csv")
+    assert [record["round"] for record in history] == rounds["round"].tolist()
+    assert [record["train_loss"] for record in history] == rounds.train_loss.tolist()
+    assert [record["total_uplink_bits"] for record in history] == rounds.uplink_bits.cumsum().tolist()
+    assert history[-1]["test_accuracy"] == rounds.test_accuracy.iloc[-1]
+
+
+def test_reproduce_goes_on_without_absent_data(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "WZFL_DATA_DIR"}
+    environment["WZFL_DATA_DIR"] = str(tmp_path / "nothing")
+    probe = (
+        "import sys, urllib.request as u\n"
+        "def refuse(*a, **k): raise OSError('tests have no network')\n"
+        "u.urlopen = refuse\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "import reproduce\n"
+        "print(reproduce._missing_datasets(reproduce.load_plan('default')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "mnist" in done.stdout
+    assert "digits" not in done.stdout

@@ -1,0 +1,240 @@
+"""The properties that every compressor in conf/compressor/ meets."""
+
+from functools import partial
+
+import pytest
+import torch
+from conftest import CLIENTS
+
+import wzfl
+from wzfl.compressors import SideInformed
+from wzfl.config import conf_dir
+from wzfl.feedback import ClientMemory
+from wzfl.frame import OVERHEAD_BYTES
+from wzfl.public import Public
+
+NAMES = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+FIXED_RATE = {"none", "signsgd"}
+UNBIASED = {"none", "qsgd", "wyner_ziv"}
+BITRATES = [0.02, 0.05, 0.5, 1, 1.5, 2, 2.5, 3, 4, 7.3, 8, 16]
+FRAME_BYTES = 16
+GOLDEN = {
+    "none": "0100080000000000003f000080bf0000803e00004040000000be0000000000000040000040bf91c827ea",
+    "qsgd": "010208000000000040400f1e5db2736f1ac7",
+    "signsgd": "0101080000004920eb8e89",
+    "topk": "01030800000000004040003c52fd0f968f5dc6f4",
+    "wyner_ziv": "0104080000008ca1ae3f65550d053af17d65",
+    "wyner_ziv_rmq": "0104080000008ca1ae3f28154d05fdbb175e",
+}
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def build(name):
+    return partial(wzfl.build_compressor, name, bitrate=2)
+
+
+def round_trip(compressor, updates, public, side=None):
+    side = torch.zeros_like(updates) if side is None else side
+    return compressor.decode(compressor.encode(updates, public), side, public)
+
+
+def test_a_decoder_that_never_met_the_encoder_reads_the_payload(build, updates, public):
+    payloads = build().encode(updates, public)
+    assert all(type(payload) is bytes for payload in payloads)
+    side = torch.zeros_like(updates)
+    first, second = build().decode(payloads, side, public), build().decode(payloads, side, public)
+    assert torch.equal(first, second)
+    assert first.shape == updates.shape
+    assert first.dtype == torch.float32
+
+
+def test_clients_do_not_see_each_other(build, updates, public):
+    together = build().encode(updates, public)
+    alone = [build().encode(updates[[row]], public.rows([row]))[0] for row in range(CLIENTS)]
+    assert together == alone
+    decoded = build().decode(together, torch.zeros_like(updates), public)
+    for row in range(CLIENTS):
+        one = build().decode([together[row]], torch.zeros(1, 1000), public.rows([row]))
+        assert torch.equal(one[0], decoded[row])
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.3])
+def test_the_planned_scale_is_used_by_both_ends(build, updates, public, scale):
+    public = Public(public.seed, public.round, public.clients, torch.full((CLIENTS,), scale))
+    side = updates + 0.3 * torch.randn(updates.shape, generator=torch.Generator().manual_seed(1))
+    compressor = build(bitrate=4)  # at 2 bits the published quantizer does worse than its side
+    estimates = round_trip(compressor, updates, public, side)
+    if isinstance(compressor, SideInformed) and scale:
+        assert (estimates - updates).norm() < 0.5 * (side - updates).norm()
+    else:
+        assert torch.equal(estimates, round_trip(compressor, updates, public))
+
+
+@pytest.mark.parametrize("bitrate", BITRATES)
+@pytest.mark.parametrize("dim", [1000, 65_537])
+def test_measured_bits_are_the_configured_ones(name, bitrate, dim):
+    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    public = Public(0, 0, (0,))
+    (payload,) = compressor.encode(torch.randn(1, dim), public)
+    if bitrate * dim < 64:
+        pytest.skip("a few bits do not pay for a single coordinate")
+    body_bits = 8 * (len(payload) - FRAME_BYTES)
+    assert body_bits <= 1.02 * compressor.bitrate * dim
+    if dim > 1000:  # in shorter ones k is coarse
+        assert 8 * len(payload) >= 0.98 * compressor.bitrate * dim
+    if name not in FIXED_RATE:
+        assert compressor.bitrate == bitrate
+
+
+@pytest.mark.parametrize("bitrate", [0.02, 1, 2, 2.5, 16])
+@pytest.mark.parametrize("dim", [1, 2, 37, 1000])
+def test_any_dimension(name, bitrate, dim, public):
+    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    estimates = round_trip(compressor, torch.randn(CLIENTS, dim), public)
+    assert estimates.shape == (CLIENTS, dim)
+    assert estimates.isfinite().all()
+
+
+def test_a_zero_vector_decodes_to_zero(build, public):
+    if isinstance(build(), wzfl.compressors.signsgd.SignSGD):
+        pytest.skip("a sign is never zero")
+    assert not round_trip(build(), torch.zeros(CLIENTS, 1000), public).any()
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1.0, 1e30])
+def test_magnitudes(build, updates, public, magnitude):
+    """The estimate scales with the update; signs have no magnitude."""
+    estimates = round_trip(build(), updates * magnitude, public)
+    assert estimates.isfinite().all()
+    if not isinstance(build(), wzfl.compressors.signsgd.SignSGD):
+        expected = round_trip(build(), updates, public) * magnitude
+        error = (estimates - expected).double().norm() / expected.double().norm()
+        assert error < 0.05
+
+
+def test_one_spike_is_found(build, public):
+    spike = torch.zeros(CLIENTS, 1000)
+    spike[:, 500] = 3.0
+    estimates = round_trip(build(), spike, public)
+    assert estimates.isfinite().all()
+    assert estimates[:, 500].mean() > 0.9
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_refused(build, updates, public, bad):
+    updates[1, 3] = bad
+    with pytest.raises(wzfl.InputError, match="update of client 0 holds NaN or infinity"):
+        build().encode(updates, public)
+
+
+@pytest.mark.parametrize(
+    ("updates", "message"),
+    [
+        (torch.zeros(2, 5), "got 2 updates for 3 clients"),
+        (torch.zeros(5), r"must be floating point \[clients, dim\]"),
+        (torch.zeros(3, 5, dtype=torch.int32), r"must be floating point \[clients, dim\]"),
+    ],
+)
+def test_updates_of_the_wrong_kind_are_refused(build, public, updates, message):
+    with pytest.raises(wzfl.InputError, match=message):
+        build().encode(updates, public)
+
+
+def test_bfloat16_gives_the_same_bytes(build, updates, public):
+    short = updates.bfloat16()
+    assert build().encode(short, public) == build().encode(short.float(), public)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dim", [1000, 65_537])
+def test_a_gpu_gives_the_same_bytes(build, public, dim):
+    updates = torch.randn(CLIENTS, dim)
+    payloads = build().encode(updates, public)
+    assert payloads == build().encode(updates.cuda(), public.to("cuda"))
+    side = updates.roll(1, dims=0)
+    on_gpu = build().decode(payloads, side.cuda(), public.to("cuda")).cpu()
+    torch.testing.assert_close(on_gpu, build().decode(payloads, side, public))
+
+
+@pytest.mark.parametrize("bitrate", [0.5, 2, 2.5])
+def test_unbiased_where_claimed(name, bitrate):
+    if name not in UNBIASED:
+        pytest.skip(f"{name} does not claim it")
+    overrides = {"reach": 6.0} if name == "wyner_ziv" else {}  # no overflow
+    compressor = wzfl.build_compressor(name, bitrate=bitrate, **overrides)
+    draws, dim = 4000, 24
+    update = torch.randn(dim, generator=torch.Generator().manual_seed(0)).expand(draws, -1)
+    estimates = round_trip(compressor, update, Public(0, 0, tuple(range(draws))))
+    errors = estimates.mean(dim=0) - update[0]
+    standard_errors = estimates.std(dim=0) / draws**0.5
+    assert (errors.abs() <= 4.2 * standard_errors + 1e-5).all()
+
+
+def test_damaged_and_foreign_payloads_are_refused(build, updates, public):
+    compressor, side = build(), torch.zeros_like(updates)
+    payloads = compressor.encode(updates, public)
+    first = payloads[0]
+    damaged = [first[:-1], first + b"\0", first[:5], b"", first[::-1]]
+    for position in range(0, len(first), max(1, len(first) // 60)):
+        flipped = bytearray(first)
+        flipped[position] ^= 0x10
+        damaged.append(bytes(flipped))
+    for payload in damaged:
+        with pytest.raises(wzfl.PayloadError, match="payload of client 4"):
+            compressor.decode([payload, *payloads[1:]], side, public)
+    another_round = Public(public.seed, public.round + 1, public.clients)
+    for wrong in (another_round, public.rows([1, 0, 2])):
+        with pytest.raises(wzfl.PayloadError):
+            compressor.decode(payloads, side, wrong)
+    with pytest.raises(wzfl.PayloadError):
+        compressor.decode(payloads, side[:, 1:], public)
+    with pytest.raises(wzfl.PayloadError, match="got 2 payloads for 3 clients"):
+        compressor.decode(payloads[:2], side, public)
+
+
+def test_another_setting_can_not_read_it(name, updates, public):
+    if name in FIXED_RATE:
+        pytest.skip("has no setting")
+    payloads = wzfl.build_compressor(name, bitrate=2).encode(updates, public)
+    with pytest.raises(wzfl.PayloadError):
+        wzfl.build_compressor(name, bitrate=3).decode(payloads, torch.zeros_like(updates), public)
+
+
+def test_the_wire_format_is_fixed(name):
+    """A golden payload; to change it is a breaking change that raises the frame's version."""
+    update = torch.tensor([[0.5, -1.0, 0.25, 3.0, -0.125, 0.0, 2.0, -0.75]])
+    (payload,) = wzfl.build_compressor(name, bitrate=4).encode(update, Public(1, 2, (3,)))
+    assert payload.hex() == GOLDEN[name]
+
+
+def test_wire_ids_are_unique():
+    compressors = {type(inner(wzfl.build_compressor(name))): inner(wzfl.build_compressor(name)) for name in NAMES}
+    ids = [compressor.wire_id for compressor in compressors.values()]
+    assert len(set(ids)) == len(ids)
+
+
+def inner(compressor):
+    return compressor.compressor if isinstance(compressor, ClientMemory) else compressor
+
+
+@pytest.mark.parametrize("bitrate", [0, 0.019, 16.1, -1, float("nan")])
+def test_a_bitrate_out_of_range_is_refused(name, bitrate):
+    if name in FIXED_RATE:
+        pytest.skip("takes no bitrate")
+    with pytest.raises(wzfl.InputError, match="out of range"):
+        wzfl.build_compressor(name, bitrate=bitrate)
+
+
+def test_an_unknown_compressor_is_named_with_the_known_ones():
+    with pytest.raises(wzfl.InputError, match=r"no compressor 'gzip'; there are .*wyner_ziv"):
+        wzfl.build_compressor("gzip")
+
+
+def test_the_frame_is_the_only_overhead_of_float32(updates, public):
+    payloads = wzfl.build_compressor("none").encode(updates, public)
+    assert {len(payload) for payload in payloads} == {4 * 1000 + OVERHEAD_BYTES}

@@ -1,0 +1,165 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wzfl import InputError, datasets
+from wzfl.datasets import DataMissing, digits, image_folder, to_device, torchvision_dataset
+
+PLAIN = {"mean": [0.0], "std": [1.0]}
+COLOUR = {"mean": [0.0] * 3, "std": [1.0] * 3}
+REAL = os.environ.get("WZFL_DATA_DIR")
+
+
+@pytest.fixture(autouse=True)
+def _no_network_and_own_cache(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError("tests have no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr(datasets, "user_cache_path", lambda name: tmp_path / "user-cache")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """An ImageFolder tree: 2 classes, 3 training images and 1 test image each."""
+    for part, count in (("train", 3), ("test", 1)):
+        for label, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "data" / "pets" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.full((4, 4, 3), 100 * label + number, dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return tmp_path / "data"
+
+
+def write_mnist(root, images, labels):
+    """Files in MNIST's own format."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        header = np.array([0x803, len(images), 28, 28], ">i4").tobytes()
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        header = np.array([0x801, len(labels)], ">i4").tobytes()
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    return raw
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (12, 28, 28), dtype=np.uint8)
+    labels = (np.arange(12) % 10).astype(np.uint8)
+    write_mnist(tmp_path / "data", images, labels)
+    return tmp_path / "data", images, labels
+
+
+def test_digits_need_no_file():
+    data = digits()
+    assert data.train_x.shape == (1437, 1, 8, 8)
+    assert data.test_x.shape == (360, 1, 8, 8)
+    assert 0 <= data.train_x.min() < data.train_x.max() <= 1
+    assert data.classes == 10
+    assert data.input_shape == (1, 8, 8)
+    assert to_device(data, torch.device("cpu")).train_y.equal(data.train_y)
+
+
+def test_mnist_is_read_and_normalised(mnist):
+    root, images, labels = mnist
+    data = torchvision_dataset("mnist", "MNIST", root, mean=[0.5], std=[0.25])
+    expected = (torch.from_numpy(images)[:, None] / 255 - 0.5) / 0.25
+    torch.testing.assert_close(data.train_x, expected)
+    assert data.train_y.tolist() == labels.tolist()
+
+
+def test_an_image_folder_is_read(tree):
+    data = image_folder("pets", "pets", tree, **COLOUR)
+    assert data.train_x.shape == (6, 3, 4, 4)
+    assert data.train_y.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.train_x[4].unique().tolist() == [pytest.approx(101 / 255)]
+    assert data.test_y.tolist() == [0, 1]
+
+
+def test_images_are_decoded_once(tree, monkeypatch):
+    first = image_folder("pets", "pets", tree, **COLOUR)
+    assert list((tree / ".wzfl_cache").glob("pets-*.safetensors"))
+    monkeypatch.setattr("torchvision.datasets.folder.pil_loader", None)  # would fail if called
+    assert image_folder("pets", "pets", tree, **COLOUR).train_x.equal(first.train_x)
+
+
+def test_a_changed_source_is_decoded_again(tree):
+    image_folder("pets", "pets", tree, **COLOUR)
+    Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(tree / "pets/train/cat/9.png")
+    assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 7
+
+
+def test_a_damaged_cache_is_made_again(tree):
+    image_folder("pets", "pets", tree, **COLOUR)
+    (cache,) = (tree / ".wzfl_cache").glob("*.safetensors")
+    cache.write_bytes(cache.read_bytes()[:50])
+    assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 6
+    assert cache.stat().st_size > 50
+
+
+def test_where_the_data_can_not_be_written_the_user_s_cache_is_used(tree, tmp_path, monkeypatch):
+    save = datasets._save
+
+    def read_only(tensors, path):
+        if tree in path.parents:
+            raise PermissionError("read-only")
+        save(tensors, path)
+
+    monkeypatch.setattr(datasets, "_save", read_only)
+    image_folder("pets", "pets", tree, **COLOUR)
+    assert not (tree / ".wzfl_cache").exists()
+    assert list((tmp_path / "user-cache").glob("pets-*.safetensors"))
+
+
+@pytest.mark.parametrize("cls", ["MNIST", "FashionMNIST", "CIFAR10"])
+def test_what_is_absent_and_not_downloadable_is_one_clear_error(tmp_path, cls):
+    with pytest.raises(DataMissing, match=r"not in .*, and the download failed .*WZFL_DATA_DIR"):
+        torchvision_dataset("some", cls, tmp_path / "nothing", **PLAIN)
+
+
+def test_an_absent_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(DataMissing, match=r"no folder .*pets.train.*WZFL_DATA_DIR"):
+        image_folder("pets", "pets", tmp_path, **COLOUR)
+
+
+@pytest.mark.parametrize("keep", [0, 8, 5000])
+def test_a_truncated_file_is_named_as_damaged(mnist, keep):
+    root, _, _ = mnist
+    images = root / "MNIST/raw/train-images-idx3-ubyte"
+    images.write_bytes(images.read_bytes()[:keep])
+    with pytest.raises(InputError, match="data set mnist: its files in .* can not be read"):
+        torchvision_dataset("mnist", "MNIST", root, **PLAIN)
+
+
+def test_a_damaged_image_is_named(tree):
+    (tree / "pets/train/dog/1.png").write_bytes(b"\x89PNG nonsense")
+    with pytest.raises(InputError, match=r"image .*dog.1\.png can not be read"):
+        image_folder("pets", "pets", tree, **COLOUR)
+
+
+def test_images_must_be_of_one_size(tree):
+    Image.fromarray(np.zeros((5, 4, 3), np.uint8)).save(tree / "pets/train/cat/9.png")
+    with pytest.raises(InputError, match="images must be of one size"):
+        image_folder("pets", "pets", tree, **COLOUR)
+
+
+def test_train_and_test_hold_the_same_classes(tree):
+    shutil.copytree(tree / "pets/train/cat", tree / "pets/train/emu")
+    with pytest.raises(InputError, match="hold different classes"):
+        image_folder("pets", "pets", tree, **COLOUR)
+
+
+@pytest.mark.skipif(not REAL, reason="WZFL_DATA_DIR is not set")
+def test_real_mnist():
+    data = torchvision_dataset("mnist", "MNIST", Path(REAL), **PLAIN)
+    assert data.train_x.shape == (60_000, 1, 28, 28)
+    assert data.test_y[:5].tolist() == [7, 2, 1, 0, 4]
+    assert float(data.train_x.mean()) == pytest.approx(0.1307, abs=1e-4)

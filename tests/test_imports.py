@@ -1,0 +1,57 @@
+"""Who imports whom, as docs and design have it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import wzfl
+
+PACKAGE = Path(wzfl.__file__).parent
+FOUNDATION = {"errors", "public", "bitpack", "entropy", "frame", "rotation", "theory", "ledger"}
+NO_COMPRESSION = {"client", "server", "models", "datasets", "partition"}
+
+
+def imports(path):
+    """Modules that a file imports; those of wzfl as `wzfl.<first part>`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {".".join(name.split(".")[:2]) if name.startswith("wzfl.") else name.split(".")[0] for name in found}
+
+
+def ours(name):
+    return {module.split(".")[1] for module in imports(PACKAGE / name) if module.startswith("wzfl.")}
+
+
+def test_the_foundation_sees_only_itself():
+    for name in FOUNDATION:
+        assert ours(f"{name}.py") <= FOUNDATION, name
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "compressors").glob("*.py")), ids=lambda p: p.stem)
+def test_compressors_see_the_foundation_and_each_other(path):
+    assert ours(f"compressors/{path.name}") <= FOUNDATION | {"compressors"}
+
+
+def test_training_knows_nothing_of_compression():
+    for name in NO_COMPRESSION:
+        assert ours(f"{name}.py") <= NO_COMPRESSION | {"errors", "public"}, name
+
+
+def test_side_information_sees_no_compressor():
+    assert ours("side_information.py") <= {"errors", "public"}
+
+
+def test_figures_see_frames_only():
+    assert ours("plots.py") == set()
+
+
+def test_hydra_and_wandb_stay_at_the_edge():
+    for path in PACKAGE.rglob("*.py"):
+        found = imports(path)
+        assert "hydra" not in found or path.name == "config.py", path
+        assert "wandb" not in found or path.name == "tracking.py", path

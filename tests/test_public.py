@@ -1,0 +1,64 @@
+import pytest
+import torch
+
+from wzfl import InputError, Public
+
+
+def test_a_decoder_elsewhere_draws_the_same():
+    draws = Public(seed=3, round=7, clients=(2,))
+    # Golden values: to change them is to change the wire format of every compressor.
+    assert draws.uniform("dither", 3).mul(2**24).int().tolist() == [GOLDEN_UNIFORM]
+    assert draws.signs("rotation/0", 12).int().tolist() == [GOLDEN_SIGNS]
+    assert draws.subset("sent", 10, 4).tolist() == [GOLDEN_SUBSET]
+
+
+GOLDEN_UNIFORM = [583847, 4156533, 7384811]
+GOLDEN_SIGNS = [1, -1, -1, -1, -1, 1, -1, -1, 1, -1, -1, -1]
+GOLDEN_SUBSET = [2, 9, 6, 3]
+
+
+@pytest.mark.parametrize("draw", ["uniform", "signs"])
+def test_draws_differ_by_seed_round_client_and_purpose(draw):
+    base = Public(0, 0, (0,))
+    others = [Public(1, 0, (0,)), Public(0, 1, (0,)), Public(0, 0, (1,))]
+    expected = getattr(base, draw)("a", 200)
+    assert not torch.equal(expected, getattr(base, draw)("b", 200))
+    for other in others:
+        assert not torch.equal(expected, getattr(other, draw)("a", 200))
+
+
+def test_rows_draw_what_they_draw_together(public):
+    together = public.uniform("a", 37)
+    for row in range(3):
+        assert torch.equal(public.rows([row]).uniform("a", 37), together[[row]])
+
+
+def test_uniform_is_uniform_and_signs_are_fair(public):
+    draws = public.uniform("a", 100_000)
+    assert 0 <= draws.min() and draws.max() < 1
+    deciles = torch.histc(draws, 10, 0, 1) / draws.numel()
+    assert (deciles - 0.1).abs().max() < 0.003  # 5.5 standard errors
+    signs = public.signs("a", 100_001)
+    assert set(signs.unique().tolist()) == {-1, 1}
+    assert abs(float(signs.mean())) < 0.01
+
+
+@pytest.mark.parametrize(("dim", "count"), [(1, 1), (2, 1), (37, 37), (1000, 50), (4096, 4095)])
+def test_subset_is_distinct_coordinates(public, dim, count):
+    for row in public.subset("a", dim, count):
+        assert len(row.unique()) == count
+        assert 0 <= row.min() and row.max() < dim
+
+
+def test_each_coordinate_is_as_likely_in_a_subset():
+    dim, count, clients = 12, 5, 6000
+    rows = Public(0, 0, tuple(range(clients))).subset("a", dim, count)
+    frequency = torch.bincount(rows.flatten(), minlength=dim) / clients
+    standard_error = (5 / 12 * 7 / 12 / clients) ** 0.5
+    assert (frequency - count / dim).abs().max() < 4.5 * standard_error
+
+
+@pytest.mark.parametrize("scale", [[1.0], [1.0, -1.0], [1.0, float("nan")]])
+def test_scales_must_fit_the_clients(scale):
+    with pytest.raises(InputError, match="one per client"):
+        Public(0, 0, (0, 1), torch.tensor(scale))

@@ -1,0 +1,116 @@
+import copy
+
+import pandas as pd
+import pytest
+
+from wzfl import InputError
+from wzfl.results import COLUMNS, RunFolder, SweepFolder, load_rounds, run_id
+
+CONFIG = {
+    "seed": 0,
+    "bitrate": 2,
+    "data_dir": "data",
+    "results_dir": "results",
+    "device": "auto",
+    "threads": None,
+    "sweep": None,
+    "tracking": {"mode": "offline"},
+    "dataset": {"name": "mnist", "data_dir": "data"},
+    "compressor": {"bitrate": 2},
+}
+
+
+def changed(*path, to):
+    config = copy.deepcopy(CONFIG)
+    inner = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = to
+    return config
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed("data_dir", to="/elsewhere"),
+        changed("dataset", "data_dir", to="/elsewhere"),
+        changed("results_dir", to="/elsewhere"),
+        changed("tracking", to=None),
+        changed("sweep", to="mine"),
+        changed("device", to="cuda"),
+        changed("threads", to=1),
+        changed("compressor", "bitrate", to=2.0),
+        changed("bitrate", to=4),  # of a compressor that takes none
+    ],
+)
+def test_an_id_does_not_depend_on_where_and_how(config):
+    assert run_id(config) == run_id(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed("seed", to=1),
+        changed("compressor", "bitrate", to=2.5),
+        changed("dataset", "name", to="digits"),
+    ],
+)
+def test_an_id_depends_on_what_is_computed(config):
+    assert run_id(config) != run_id(CONFIG)
+
+
+def records(count):
+    for round in range(1, count + 1):
+        yield dict.fromkeys(COLUMNS, 0.1) | {"round": round, "test_accuracy": float("nan")}
+
+
+def test_a_run_is_there_when_it_is_finished(tmp_path):
+    folder = RunFolder(tmp_path / "runs", "abc")
+    with folder.claimed():
+        partial = folder.start(CONFIG)
+        assert len(list(partial.record(records(3)))) == 3
+        assert not folder.finished
+        partial.finish({"summary": {}})
+    assert folder.finished
+    assert sorted(path.name for path in folder.root.iterdir()) == ["abc"]
+    rounds = load_rounds(folder.path)
+    assert tuple(rounds.columns) == COLUMNS
+    assert rounds["round"].tolist() == [1, 2, 3]
+    assert rounds["nmse"].tolist() == [0.1] * 3
+    assert rounds["test_accuracy"].isna().all()
+
+
+def test_rounds_are_on_disk_as_they_come(tmp_path):
+    folder = RunFolder(tmp_path, "abc")
+    stream = folder.start(CONFIG).record(records(3))
+    next(stream)
+    assert len(pd.read_csv(tmp_path / "abc.partial" / "rounds.csv")) == 1
+
+
+def test_what_a_killed_run_left_is_started_anew(tmp_path):
+    folder = RunFolder(tmp_path, "abc")
+    next(folder.start(CONFIG).record(records(3)))
+    assert not folder.finished
+    partial = folder.start(CONFIG)
+    list(partial.record(records(2)))
+    partial.finish({})
+    assert len(load_rounds(folder.path)) == 2
+
+
+def test_a_folder_that_can_not_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"can not be written to .*results_dir="),
+        RunFolder(tmp_path / "file" / "runs", "abc").claimed(),
+    ):
+        pass
+
+
+def test_a_sweep_knows_its_finished_runs(tmp_path):
+    folder = SweepFolder(tmp_path / "sweep")
+    for job, id in enumerate(["b", "a", "a"]):
+        folder.mark(job, id)
+    assert folder.count() == 3
+    assert folder.ids() == ["a", "b"]
+    folder.clear()
+    assert folder.ids() == []

@@ -1,0 +1,143 @@
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+import wzfl
+from wzfl.client import FedSGD, FullGradient, Shard
+from wzfl.frame import OVERHEAD_BYTES
+from wzfl.models import logistic
+from wzfl.server import Server
+from wzfl.side_information import Last, Mean, Zero
+from wzfl.simulation import Diverged, Federation, State, run_round, simulate
+
+CLIENTS, DIM = 5, 4 * 13
+COMPRESSORS = ["none", "qsgd", "topk", "signsgd", "wyner_ziv", "wyner_ziv_rmq"]
+
+
+def shards():
+    generator = torch.Generator().manual_seed(0)
+    centres = 2 * torch.randn(4, 12, generator=generator)
+    labels = torch.arange(20).remainder(4)
+    return [
+        Shard((centres[labels] + torch.randn(20, 12, generator=generator)).view(20, 1, 3, 4), labels)
+        for _ in range(CLIENTS)
+    ]
+
+
+def federation(name="none", bitrate=4, side=None, **changes):
+    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    side = side or (Last() if name.startswith("wyner") else Zero())
+    default = Federation(
+        model=logistic((1, 3, 4), classes=4),
+        shards=shards(),
+        work=FullGradient(),
+        compressor=compressor,
+        side_information=side,
+        aggregation=compressor.aggregation,
+        clients_per_round=CLIENTS,
+        seed=0,
+    )
+    return replace(default, **changes)
+
+
+def run(settings, rounds=20, lr=0.3):
+    server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=lr))
+    test = shards()[0]
+    return list(simulate(settings, server, rounds, 5, test.x, test.y)), server
+
+
+def without_seconds(records):
+    return [
+        {key: value for key, value in record.items() if key != "seconds" and value == value}
+        for record in records
+    ]
+
+
+def test_float32_is_plain_gradient_descent():
+    settings = federation()
+    _, server = run(settings, rounds=10)
+    everything = Shard(*(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in shards()), strict=True)))
+    weights = settings.model.init(0)
+    for _ in range(10):
+        weights -= 0.3 * FullGradient()(settings.model, weights, everything, 0)[0]
+    torch.testing.assert_close(server.weights.detach(), weights, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_every_compressor_trains(name):
+    records, _ = run(federation(name), rounds=40, lr=0.02 if name == "signsgd" else 0.3)
+    assert records[-1]["train_loss"] < 0.5 * records[0]["train_loss"]
+    assert records[-1]["test_accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("name", COMPRESSORS)
+def test_the_same_twice(name):
+    assert without_seconds(run(federation(name))[0]) == without_seconds(run(federation(name))[0])
+
+
+def test_bits_are_those_of_the_payloads():
+    record = run(federation("none"))[0][0]
+    assert record["uplink_bits"] == CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES)
+    assert record["downlink_bits"] == CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES)
+
+
+@pytest.mark.parametrize("side", [Last(), Mean()])
+def test_the_scale_is_charged_to_the_downlink_and_the_first_one_to_the_uplink(side):
+    records, _ = run(federation("wyner_ziv", side=side))
+    assert records[0]["downlink_bits"] == CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES + 4)
+    # Until the server has a plan, clients send their own scale: 4 bytes more.
+    assert records[0]["uplink_bits"] - records[1]["uplink_bits"] == CLIENTS * 8 * 4
+
+
+def test_history_makes_wyner_ziv_exact_near_the_optimum():
+    """Full gradients of a fixed problem settle; so does what the server expects."""
+    with_history, _ = run(federation("wyner_ziv", 2), rounds=150)
+    without, _ = run(federation("wyner_ziv", 2, side=Zero()), rounds=150)
+    assert with_history[-1]["side_information_error"] < 0.01
+    assert with_history[-1]["nmse"] < 0.02 * without[-1]["nmse"]
+
+
+def test_partial_participation_and_its_own_clients():
+    settings = federation("wyner_ziv", clients_per_round=2)
+    server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.3))
+    state = State.initial(settings, server)
+    for round in range(1, 4):
+        before = state.side.vectors.clone()
+        run_round(settings, state, round)
+        changed = (state.side.vectors != before).any(dim=1)
+        assert int(changed.sum()) == 2
+
+
+def test_all_compressors_see_the_same_clients_and_batches():
+    losses = [
+        run(federation(name, clients_per_round=3, work=FedSGD(batch_size=4)), rounds=1)[0][0]["train_loss"]
+        for name in COMPRESSORS
+    ]
+    assert len(set(losses)) == 1
+
+
+def test_it_evaluates_when_asked_and_at_the_end():
+    records, _ = run(federation(), rounds=12)
+    assert [r["round"] for r in records if r["test_accuracy"] == r["test_accuracy"]] == [5, 10, 12]
+
+
+def test_divergence_stops_the_run():
+    with pytest.raises(Diverged, match="not finite"):
+        run(federation(), rounds=400, lr=1e38)
+
+
+@pytest.mark.parametrize("count", [0, CLIENTS + 1])
+def test_more_clients_than_there_are_can_not_take_part(count):
+    with pytest.raises(wzfl.InputError, match=f"clients_per_round must be 1 to {CLIENTS}"):
+        federation(clients_per_round=count)
+
+
+@pytest.mark.parametrize(("rounds", "eval_every"), [(0, 1), (1, 0)])
+def test_there_is_at_least_one_round(rounds, eval_every):
+    settings = federation()
+    server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.3))
+    test = shards()[0]
+    with pytest.raises(wzfl.InputError, match="at least 1"):
+        next(simulate(settings, server, rounds, eval_every, test.x, test.y))

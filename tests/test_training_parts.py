@@ -1,0 +1,193 @@
+"""Models, partitions, client work, the server, the ledger."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional
+
+from wzfl import InputError
+from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, client_updates
+from wzfl.ledger import BitLedger
+from wzfl.metrics import evaluate, relative_error
+from wzfl.models import Model, cnn, logistic, mlp, resnet
+from wzfl.partition import IID, ByClass, Dirichlet
+from wzfl.server import Server, aggregate
+
+MNIST = (1, 28, 28)
+LABELS = torch.arange(1000) % 10
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "dim"),
+    [
+        (logistic(MNIST, 10), MNIST, 7850),
+        (mlp(MNIST, 10, [200, 200]), MNIST, 199_210),
+        (cnn(MNIST, 10), MNIST, 1_663_370),
+        (resnet((3, 32, 32), 10, width=16, blocks=3), (3, 32, 32), 272_282),
+        (cnn((1, 8, 8), 10), (1, 8, 8), 188_810),
+    ],
+)
+def test_models_have_their_size_and_are_functions_of_one_vector(model, shape, dim):
+    weights = model.init(seed=0)
+    assert weights.shape == (dim,)
+    assert model.dim == dim
+    logits = model.apply(weights, torch.randn(2, *shape))
+    assert logits.shape == (2, 10)
+    assert torch.equal(weights, model.init(seed=0))
+    assert not torch.equal(weights, model.init(seed=1))
+    assert not torch.equal(logits, model.apply(weights * 2, torch.ones(2, *shape)))
+
+
+def test_logistic_regression_by_hand():
+    model = logistic((1, 1, 2), classes=2)
+    weights = torch.tensor([1.0, 2, 3, 4, 10, 20])  # two rows of weights, then biases
+    assert model.apply(weights, torch.tensor([[[[1.0, -1]]]])).tolist() == [[9, 19]]
+
+
+def test_a_model_with_buffers_is_refused():
+    with pytest.raises(InputError, match="got buffers"):
+        Model(lambda: torch.nn.BatchNorm2d(3))
+
+
+PARTITIONS = [IID(7), IID(7, 1.0), Dirichlet(7, 0.1), ByClass(10), ByClass(7, 3), ByClass(20, 2, 0.5)]
+
+
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_partitions_deal_each_example_at_most_once(partition):
+    parts = partition.split(LABELS, seed=0)
+    assert len(parts) == partition.clients
+    assert min(len(part) for part in parts) >= 1
+    dealt = torch.cat(parts)
+    assert len(dealt.unique()) == len(dealt)
+    if not isinstance(partition, ByClass):
+        assert len(dealt) == len(LABELS)
+    assert all(torch.equal(a, b) for a, b in zip(parts, partition.split(LABELS, 0), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(parts, partition.split(LABELS, 1), strict=False))
+
+
+def test_sizes_are_equal_or_not():
+    assert {len(part) for part in IID(10).split(LABELS, 0)} == {100}
+    assert len({len(part) for part in IID(10, imbalance=1.0).split(LABELS, 0)}) > 5
+
+
+def test_by_class_holds_so_many_classes():
+    for classes in (1, 2, 5):
+        for part in ByClass(10, classes).split(LABELS, 0):
+            assert len(LABELS[part].unique()) == classes
+            assert len(part) == 100
+
+
+def test_a_small_alpha_is_skewed():
+    def largest_class(alpha):
+        parts = Dirichlet(5, alpha).split(LABELS, 0)
+        shares = [LABELS[part].bincount(minlength=10).max() / len(part) for part in parts]
+        return sum(shares) / len(shares)
+
+    assert largest_class(0.05) > 0.5 > 0.2 > largest_class(100)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: IID(0), "at least 1 client"),
+        (lambda: Dirichlet(3, 0), "alpha must be above 0"),
+        (lambda: ByClass(3, 11).split(LABELS, 0), "classes_per_client must be 1 to 10"),
+        (lambda: IID(1001).split(LABELS, 0), "1001 clients can not share 1000"),
+    ],
+)
+def test_impossible_partitions_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.fixture
+def problem():
+    generator = torch.Generator().manual_seed(0)
+    model = mlp((1, 2, 3), 4, [5])
+    shard = Shard(torch.randn(30, 1, 2, 3, generator=generator), torch.arange(30) % 4)
+    return model, model.init(0), shard
+
+
+def loss_at(model, shard, l2, weights):
+    return functional.cross_entropy(model.apply(weights, shard.x), shard.y) + l2 / 2 * weights @ weights
+
+
+def test_a_full_gradient_is_the_gradient(problem):
+    model, weights, shard = problem
+    update, loss = FullGradient(l2=0.1)(model, weights, shard, seed=0)
+    expected = torch.func.grad(partial(loss_at, model, shard, 0.1))(weights)
+    torch.testing.assert_close(update, expected)
+    torch.testing.assert_close(loss, loss_at(model, shard, 0.1, weights))
+
+
+def test_fedsgd_is_the_gradient_of_a_seeded_batch(problem):
+    model, weights, shard = problem
+    everything, _ = FedSGD(batch_size=30)(model, weights, shard, seed=1)
+    full, _ = FullGradient()(model, weights, shard, seed=1)
+    torch.testing.assert_close(everything, full)
+    small = [FedSGD(batch_size=5)(model, weights, shard, seed)[0] for seed in (1, 1, 2)]
+    assert torch.equal(small[0], small[1])
+    assert not torch.equal(small[0], small[2])
+
+
+def test_fedavg_with_one_full_batch_is_a_gradient_step(problem):
+    model, weights, shard = problem
+    update, _ = FedAvg(epochs=1, batch_size=30, lr=0.5)(model, weights, shard, seed=0)
+    full, _ = FullGradient()(model, weights, shard, seed=0)
+    torch.testing.assert_close(update, 0.5 * full, atol=1e-6, rtol=1e-4)
+
+
+def test_fedavg_takes_epochs_times_batches_steps(problem):
+    model, weights, shard = problem
+    update, _ = FedAvg(epochs=2, batch_size=10, lr=0.1)(model, weights, shard, seed=3)
+    local, generator = weights.clone(), torch.Generator().manual_seed(3)
+    for _ in range(2):
+        for batch in torch.randperm(30, generator=generator).split(10):
+            local -= 0.1 * FullGradient()(model, local, shard.rows(batch), 0)[0]
+    torch.testing.assert_close(update, weights - local)
+
+
+def test_client_updates_are_each_client_s_own(problem):
+    model, weights, shard = problem
+    shards = [shard.rows(torch.arange(10)), shard.rows(torch.arange(10, 30))]
+    updates, losses = client_updates(FullGradient(), model, weights, shards, lambda row: row)
+    for row in range(2):
+        torch.testing.assert_close(updates[row], FullGradient()(model, weights, shards[row], 0)[0])
+    assert losses.shape == (2,)
+    assert batch_seed(0, 1, 2) != batch_seed(0, 2, 1)
+
+
+def test_the_mean_is_weighted_and_votes_are_not():
+    estimates, examples = torch.tensor([[1.0, -1, 2], [4.0, 5, -2]]), torch.tensor([3, 1])
+    assert aggregate(estimates, examples, "mean").tolist() == [1.75, 0.5, 1.0]
+    assert aggregate(estimates, examples, "majority_vote").tolist() == [1, 0, 0]
+    with pytest.raises(InputError, match="got 'median'"):
+        aggregate(estimates, examples, "median")
+
+
+def test_the_server_descends():
+    server = Server(torch.ones(2), partial(torch.optim.SGD, lr=0.5))
+    server.step(torch.tensor([1.0, -2]))
+    assert server.weights.tolist() == [0.5, 2.0]
+
+
+def test_the_ledger_counts_bytes_and_takes_nothing_else():
+    ledger = BitLedger()
+    ledger.sent_up([b"abc", b""])
+    ledger.sent_down([b"abcd"] * 3)
+    assert (ledger.uplink_bits, ledger.downlink_bits) == (24, 96)
+    with pytest.raises(TypeError, match="counts bytes; got int"):
+        ledger.sent_up([3])
+
+
+def test_metrics_by_hand():
+    updates = torch.tensor([[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]])
+    estimates = torch.tensor([[3.0, 3.0], [1.0, 1.0], [1.0, 2.0]])
+    assert relative_error(estimates, updates) == pytest.approx((1 / 25 + 4) / 2)
+    model = logistic((1, 1, 1), classes=2)
+    weights = torch.tensor([1.0, -1, 0, 0])
+    x, y = torch.tensor([1.0, -1, 2]).view(3, 1, 1, 1), torch.tensor([0, 1, 1])
+    loss, accuracy = evaluate(model, weights, x, y)
+    assert accuracy == pytest.approx(2 / 3)
+    assert loss == pytest.approx(float(functional.cross_entropy(model.apply(weights, x), y)))

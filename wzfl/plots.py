@@ -1,0 +1,245 @@
+"""Figures: a tidy frame in, axes out; one colour and marker per compressor in all of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no window, on any machine
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey.
+_STYLES: dict[str, tuple[str, str, str]] = {
+    "none": ("#000000", "-", "o"),
+    "wyner_ziv": ("#D55E00", "-", "D"),
+    "wyner_ziv_rmq": ("#CC79A7", (0, (5, 1)), "d"),  # type: ignore[dict-item]
+    "qsgd": ("#0072B2", "--", "s"),
+    "topk": ("#009E73", "-.", "^"),
+    "signsgd": ("#E69F00", ":", "v"),
+}
+_OTHER = ("#666666", "-", "x")
+_LABELS = {"none": "float32"}
+_MARKERS = "os^Dv<>pP*X"
+
+
+def style() -> None:
+    """One look for all figures."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 120,
+            "savefig.dpi": 200,
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "grid.alpha": 0.25,
+            "grid.linewidth": 0.5,
+            "lines.linewidth": 1.4,
+            "legend.frameon": False,
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "wzfl",
+        }
+    )
+
+
+def label(compressor: str) -> str:
+    """How a compressor is called in figures and tables."""
+    return _LABELS.get(compressor, compressor)
+
+
+def against_bits(
+    sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column: str, ylabel: str
+) -> Figure:
+    """`column` against uplink bits per client; a row of panels per sweep.
+
+    Each sweep is a title, its rounds, and its methods (of `wzfl.summary`). The first panel compares
+    compressors, each at the bitrate that reaches the target with the fewest bits; each further one
+    shows all bitrates of one compressor. Lines are means over seeds, bands their range.
+    """
+    style()
+    swept = [_swept(methods) for _, _, methods in sweeps]
+    columns = 1 + max((len(names) for names in swept), default=0)
+    figure, grid = plt.subplots(
+        len(sweeps),
+        columns,
+        figsize=(3.1 * columns + 0.6, 2.9 * len(sweeps)),
+        squeeze=False,
+        sharey="row",
+        layout="constrained",
+    )
+    for axes_row, (title, rounds, methods), names in zip(grid, sweeps, swept, strict=True):
+        seeds = int(methods.seeds.max())
+        _overview(axes_row[0], rounds, _representatives(methods, column), column)
+        axes_row[0].set_title(f"{title}\neach at its best bitrate, n = {seeds} seeds", fontsize=9)
+        axes_row[0].set_ylabel(ylabel)
+        for axes, name in zip(axes_row[1:], names, strict=False):
+            _all_bitrates(axes, rounds, name, column)
+            axes.set_title(f"{label(name)}, by bitrate", fontsize=9)
+        for axes in axes_row[1 + len(names) :]:
+            axes.set_visible(False)
+        _focus(axes_row[0], rounds, column)
+        for axes in axes_row:
+            axes.set_xscale("log")
+            axes.set_xlabel("uplink bits per client")
+    return figure
+
+
+def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column: str) -> Figure:
+    """Final accuracy or loss, and bits to target, against measured bits per coordinate."""
+    style()
+    figure, grid = plt.subplots(
+        len(sweeps), 2, figsize=(8.4, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
+    )
+    for (left, right), (title, _, methods) in zip(grid, sweeps, strict=True):
+        for name, group in methods.groupby("compressor"):
+            _final(left, str(name), group, column)
+            _to_target(right, str(name), group)
+        names = {"accuracy": "final test accuracy", "train_loss": "final training loss"}
+        left.set_ylabel(names[column])
+        left.set_title(f"{title}\nmean and range, n = {int(methods.seeds.max())} seeds", fontsize=9)
+        right.set_ylabel("uplink bits per client to target")
+        right.set_title("to float32's final accuracy less one point", fontsize=9)
+        right.set_yscale("log")
+        _limit_final(left, methods, column)
+        for axes in (left, right):
+            axes.set_xscale("log")
+            axes.set_xlabel("measured bits per coordinate")
+        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="upper left")
+    return figure
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Writes `<name>.png` and `<name>.pdf`; the same figure gives the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    figure.savefig(paths[0], metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    plt.close(figure)
+    return paths
+
+
+def _swept(methods: pd.DataFrame) -> list[str]:
+    """The compressors of a sweep with more than one bitrate."""
+    counts = methods.groupby("compressor").bitrate.nunique()
+    return [name for name in _STYLES if counts.get(name, 0) > 1] + [
+        str(name) for name in counts[counts > 1].index if name not in _STYLES
+    ]
+
+
+def _representatives(methods: pd.DataFrame, column: str) -> list[tuple[str, float]]:
+    """Per compressor the bitrate to show beside the others."""
+    chosen = []
+    for name, group in methods.groupby("compressor"):
+        reaching = group.dropna(subset="bits_to_target")
+        if column == "test_accuracy" and len(reaching):
+            chosen.append((str(name), float(reaching.bitrate[reaching.bits_to_target.idxmin()])))
+        elif group.accuracy.notna().any():
+            best = group.accuracy.idxmax() if column == "test_accuracy" else group.bitrate.idxmin()
+            chosen.append((str(name), float(group.bitrate[best])))
+    return chosen
+
+
+def _curve(
+    rounds: pd.DataFrame, name: str, bitrate: float, column: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Mean bits, and the mean, smallest and largest value over seeds, at each evaluated round."""
+    chosen = rounds[(rounds.compressor == name) & (rounds.bitrate == bitrate)]
+    chosen = chosen.dropna(subset=column)
+    grouped = chosen.groupby("round")
+    values = grouped[column]
+    bits = grouped.uplink_per_client.mean()
+    return bits.to_numpy(), values.mean().to_numpy(), values.min().to_numpy(), values.max().to_numpy()
+
+
+def _overview(
+    axes: Axes, rounds: pd.DataFrame, shown: Sequence[tuple[str, float]], column: str
+) -> None:
+    for name, bitrate in shown:
+        colour, dash, marker = _STYLES.get(name, _OTHER)
+        bits, mean, low, high = _curve(rounds, name, bitrate, column)
+        text = label(name) if name in ("none", "signsgd") else f"{label(name)}, {bitrate:g} bit"
+        axes.plot(
+            bits, mean, color=colour, linestyle=dash, marker=marker, markersize=3.5,
+            markevery=max(1, len(bits) // 7), label=text,
+        )  # fmt: skip
+        axes.fill_between(bits, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.legend(fontsize=7, loc="best", handlelength=2.6)
+
+
+def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:
+    colour = _STYLES.get(name, _OTHER)[0]
+    bits, mean, _, _ = _curve(rounds, "none", 32.0, column)
+    axes.plot(bits, mean, color="black", linewidth=0.9)
+    bitrates = sorted(rounds.loc[rounds.compressor == name, "bitrate"].unique())
+    for place, bitrate in enumerate(bitrates):
+        share = place / max(1, len(bitrates) - 1)
+        bits, mean, low, high = _curve(rounds, name, bitrate, column)
+        if not len(bits):
+            continue
+        shade = tuple((1 - 0.6 * share) * np.array(matplotlib.colors.to_rgb(colour)))
+        axes.plot(
+            bits, mean, color=shade, linewidth=1.1, marker=_MARKERS[place % len(_MARKERS)],
+            markersize=3, markevery=max(1, len(bits) // 6), label=f"{bitrate:g}",
+        )  # fmt: skip
+        axes.fill_between(bits, low, high, color=shade, alpha=0.15, linewidth=0)
+    axes.legend(title="bits", title_fontsize=7, fontsize=7, loc="best", handlelength=1.6)
+
+
+def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
+    """Accuracy from where it says something; a loss no higher than where training began."""
+    baseline = rounds.loc[rounds.compressor == "none", column].dropna()
+    if baseline.empty:
+        return
+    if column == "test_accuracy":
+        top = float(baseline.max())
+        axes.set_ylim(max(0.0, top - 0.45), min(1.0, top + 0.03))
+    else:
+        axes.set_ylim(0.97 * float(baseline.min()), 1.05 * float(baseline.max()))
+        axes.set_yscale("log")
+
+
+def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
+    colour, dash, marker = _STYLES.get(name, _OTHER)
+    if name == "none":
+        axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=label(name))
+        return
+    errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - group[column].values)
+    axes.errorbar(
+        group.measured_bitrate, group[column], yerr=errors, color=colour, linestyle=dash,
+        marker=marker, markersize=4, capsize=2, label=label(name),
+    )  # fmt: skip
+
+
+def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
+    colour, dash, marker = _STYLES.get(name, _OTHER)
+    if name == "none":
+        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=label(name))
+        return
+    axes.plot(
+        group.measured_bitrate, group.bits_to_target, color=colour, linestyle=dash, marker=marker,
+        markersize=4, label=label(name),
+    )  # fmt: skip
+
+
+def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
+    """Keeps a method that failed from hiding the differences between the others."""
+    baseline = float(methods.loc[methods.compressor == "none", column].iloc[0])
+    values = methods[column].dropna()
+    if column == "accuracy":
+        axes.set_ylim(max(values.min(), baseline - 0.2) - 0.01, values.max() + 0.01)
+    else:
+        top = min(values.max(), baseline * 1.5)
+        axes.set_ylim(min(values.min(), baseline) * 0.99, top * 1.02)
+
+
+def _unique_handles(*panels: Axes) -> tuple[list, list[str]]:
+    found: dict[str, object] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    return list(found.values()), list(found)

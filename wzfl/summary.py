@@ -1,0 +1,140 @@
+"""From finished runs to tables: tidy frames in, tidy frames out."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from wzfl.results import SweepFolder, load_rounds
+
+# What tells settings of a comparison apart, besides the seed.
+METHOD = ["compressor", "bitrate"]
+BASELINE = "none"
+ONE_POINT = 0.01
+
+
+def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A sweep's runs, one per row, and their rounds with the run's `compressor`, `bitrate`, `seed`.
+
+    Rounds gain `uplink_per_client`: bits sent since the start, divided by the number of clients.
+    """
+    ids = SweepFolder(results_dir / "sweeps" / sweep).ids()
+    runs, rounds = [], []
+    for id in ids:
+        path = results_dir / "runs" / id
+        record = load_rounds(path)
+        run = _run(id, sweep, path, record)
+        record["uplink_per_client"] = record["uplink_bits"].cumsum() / run["clients"]
+        keys = {key: run[key] for key in ("sweep", "id", *METHOD, "seed")}
+        rounds.append(record.assign(**keys))
+        runs.append(run)
+    if not runs:
+        return pd.DataFrame(), pd.DataFrame()
+    frame = pd.DataFrame(runs).sort_values([*METHOD, "seed"], ignore_index=True)
+    return frame, pd.concat(rounds, ignore_index=True)
+
+
+def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
+    config = yaml.safe_load((path / "config.yaml").read_text())
+    metadata = json.loads((path / "metadata.json").read_text())
+    summary, environment = metadata["summary"], metadata["environment"]
+    sent = len(rounds) * config["clients_per_round"] * summary["dim"]
+    accuracy = rounds["test_accuracy"].dropna()
+    diverged = summary["diverged_in_round"]
+    return {
+        "sweep": sweep,
+        "id": id,
+        **config["names"],
+        "bitrate": summary["bitrate"],
+        "measured_bitrate": rounds["uplink_bits"].sum() / sent if sent else float("nan"),
+        "seed": config["seed"],
+        "lr": config["server"]["optimizer"]["lr"],
+        "clients": summary["population"],
+        "clients_per_round": config["clients_per_round"],
+        "dim": summary["dim"],
+        "client_floats": summary["client_floats"],
+        "rounds": len(rounds),
+        "uplink_bits": rounds["uplink_bits"].sum(),
+        "downlink_bits": rounds["downlink_bits"].sum(),
+        # A run that diverged ends with weights of no use, whatever it had reached before.
+        "final_accuracy": float("nan") if diverged or accuracy.empty else accuracy.iloc[-1],
+        "final_train_loss": float("nan") if diverged else rounds["train_loss"].iloc[-1],
+        "diverged_in_round": diverged,
+        "wall_seconds": summary["wall_seconds"],
+        "git_commit": environment["git_commit"],
+        "processor": environment["processor"],
+        "device": environment["device"],
+        "threads": environment["torch_threads"],
+        "torch": environment["packages"]["torch"],
+    }
+
+
+def target_accuracy(runs: pd.DataFrame) -> float:
+    """One point below the mean final accuracy of float32 in the same sweep."""
+    return float(runs.loc[runs.compressor == BASELINE, "final_accuracy"].mean()) - ONE_POINT
+
+
+def bits_to_target(rounds: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Per run the uplink bits per client when test accuracy first reaches `target`; NaN: never."""
+    reached = rounds[rounds.test_accuracy >= target].groupby("id").uplink_per_client.min()
+    runs = rounds[["id", *METHOD, "seed"]].drop_duplicates()
+    return runs.assign(bits_to_target=runs.id.map(reached))
+
+
+def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """One row per compressor and bitrate: means over seeds, and their smallest and largest value.
+
+    `bits_to_target` is NaN unless every seed reached the target; `ratio` is float32's bits to target
+    over it.
+    """
+    target = target_accuracy(runs)
+    joined = runs.merge(bits_to_target(rounds, target)[["id", "bits_to_target"]], on="id")
+    joined["uplink_per_client"] = joined.uplink_bits / joined.clients
+    grouped = joined.groupby(METHOD)
+    table = grouped.agg(
+        measured_bitrate=("measured_bitrate", "mean"),
+        seeds=("seed", "nunique"),
+        lr=("lr", "first"),
+        client_floats=("client_floats", "first"),
+        diverged=("diverged_in_round", "count"),
+        accuracy=("final_accuracy", _strict_mean),
+        accuracy_low=("final_accuracy", "min"),
+        accuracy_high=("final_accuracy", "max"),
+        train_loss=("final_train_loss", _strict_mean),
+        train_loss_low=("final_train_loss", "min"),
+        train_loss_high=("final_train_loss", "max"),
+        uplink_per_client=("uplink_per_client", "mean"),
+        bits_to_target=("bits_to_target", _strict_mean),
+    ).reset_index()
+    baseline = table.loc[table.compressor == BASELINE, "bits_to_target"]
+    table["ratio"] = (baseline.iloc[0] if len(baseline) else float("nan")) / table.bits_to_target
+    table["within_one_point"] = table.accuracy >= target
+    return table
+
+
+def best_by_compressor(table: pd.DataFrame) -> pd.DataFrame:
+    """Per compressor: the bitrate of fewest bits to target, and the lowest one within a point."""
+    rows = []
+    for compressor, group in table.groupby("compressor"):
+        reaching = group.dropna(subset="bits_to_target")
+        best = reaching.loc[reaching.bits_to_target.idxmin()] if len(reaching) else None
+        within = group.loc[group.within_one_point, "measured_bitrate"]
+        rows.append(
+            {
+                "compressor": compressor,
+                "best_bitrate": best.bitrate if best is not None else float("nan"),
+                "bits_to_target": best.bits_to_target if best is not None else float("nan"),
+                "ratio": best.ratio if best is not None else float("nan"),
+                "lowest_bitrate_within_one_point": within.min(),
+                "client_floats": group.client_floats.iloc[0],
+            }
+        )
+    return pd.DataFrame(rows).sort_values("bits_to_target", ignore_index=True)
+
+
+def _strict_mean(values: Iterable[float]) -> float:
+    """NaN if any is NaN: a method that fails for one seed has no mean."""
+    return float(pd.Series(list(values)).mean(skipna=False))
