@@ -1,6 +1,6 @@
 """Figures, tables and report from the finished runs of conf/reproduce.yaml; trains nothing.
 
-    python scripts/draw.py [--preset default] [--results-dir results]
+python scripts/draw.py [--preset default] [--results-dir results]
 """
 
 import argparse

@@ -35,7 +35,7 @@ def main() -> int:
         if not _sweep(entry["name"], arguments.results_dir):
             failed.append(entry["name"])
     done = [entry for entry in plan if entry["name"] not in skipped]
-    skipped |= {name: "some of its runs failed; see the output" for name in failed}
+    skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
     report = draw(Path(arguments.results_dir), done, skipped)
 
     _say_missing(missing)

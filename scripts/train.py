@@ -61,9 +61,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     compressor: Compressor = build(config.compressor)
     data: Dataset = to_device(build(config.dataset), device)
     federation = _federation(config, settings, compressor, data)
-    server = Server(
-        federation.model.init(config.seed).to(device), build(config.server.optimizer)
-    )
+    server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
     _announce(folder.id, device, data, federation, config)
 
     started = time.time()

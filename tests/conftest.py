@@ -1,4 +1,6 @@
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +9,8 @@ from wzfl.public import Public
 
 os.environ["WANDB_SILENT"] = "true"
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 
 CLIENTS = 3
 

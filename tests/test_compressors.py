@@ -213,7 +213,10 @@ def test_the_wire_format_is_fixed(name):
 
 
 def test_wire_ids_are_unique():
-    compressors = {type(inner(wzfl.build_compressor(name))): inner(wzfl.build_compressor(name)) for name in NAMES}
+    compressors = {
+        type(inner(wzfl.build_compressor(name))): inner(wzfl.build_compressor(name))
+        for name in NAMES
+    }
     ids = [compressor.wire_id for compressor in compressors.values()]
     assert len(set(ids)) == len(ids)
 

@@ -135,7 +135,7 @@ def test_a_truncated_file_is_named_as_damaged(mnist, keep):
     root, _, _ = mnist
     images = root / "MNIST/raw/train-images-idx3-ubyte"
     images.write_bytes(images.read_bytes()[:keep])
-    with pytest.raises(InputError, match="data set mnist: its files in .* can not be read"):
+    with pytest.raises(InputError, match=r"data set mnist: its files in .* can not be read"):
         torchvision_dataset("mnist", "MNIST", root, **PLAIN)
 
 

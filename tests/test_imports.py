@@ -20,11 +20,16 @@ def imports(path):
             found.add(node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-    return {".".join(name.split(".")[:2]) if name.startswith("wzfl.") else name.split(".")[0] for name in found}
+    return {
+        ".".join(name.split(".")[:2]) if name.startswith("wzfl.") else name.split(".")[0]
+        for name in found
+    }
 
 
 def ours(name):
-    return {module.split(".")[1] for module in imports(PACKAGE / name) if module.startswith("wzfl.")}
+    return {
+        module.split(".")[1] for module in imports(PACKAGE / name) if module.startswith("wzfl.")
+    }
 
 
 def test_the_foundation_sees_only_itself():
@@ -32,7 +37,9 @@ def test_the_foundation_sees_only_itself():
         assert ours(f"{name}.py") <= FOUNDATION, name
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "compressors").glob("*.py")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "compressors").glob("*.py")), ids=lambda p: p.stem
+)
 def test_compressors_see_the_foundation_and_each_other(path):
     assert ours(f"compressors/{path.name}") <= FOUNDATION | {"compressors"}
 

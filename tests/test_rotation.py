@@ -38,9 +38,7 @@ def test_energy_from_anywhere_ends_up_everywhere(dim, place):
     clients = 32
     spikes = torch.zeros(clients, dim)
     spikes[:, int(place * (dim - 1))] = 1
-    rotated = torch.cat(
-        [rotate(spikes[[row]], Public(0, 0, (row,))) for row in range(clients)]
-    )
+    rotated = torch.cat([rotate(spikes[[row]], Public(0, 0, (row,))) for row in range(clients)])
     energies = torch.stack([part.square().sum() for part in rotated.tensor_split(10, dim=1)])
     assert (energies / clients - 0.1).abs().max() < 0.02
 

@@ -21,7 +21,9 @@ def shards():
     centres = 2 * torch.randn(4, 12, generator=generator)
     labels = torch.arange(20).remainder(4)
     return [
-        Shard((centres[labels] + torch.randn(20, 12, generator=generator)).view(20, 1, 3, 4), labels)
+        Shard(
+            (centres[labels] + torch.randn(20, 12, generator=generator)).view(20, 1, 3, 4), labels
+        )
         for _ in range(CLIENTS)
     ]
 
@@ -58,7 +60,9 @@ def without_seconds(records):
 def test_float32_is_plain_gradient_descent():
     settings = federation()
     _, server = run(settings, rounds=10)
-    everything = Shard(*(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in shards()), strict=True)))
+    everything = Shard(
+        *(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in shards()), strict=True))
+    )
     weights = settings.model.init(0)
     for _ in range(10):
         weights -= 0.3 * FullGradient()(settings.model, weights, everything, 0)[0]
@@ -112,7 +116,9 @@ def test_partial_participation_and_its_own_clients():
 
 def test_all_compressors_see_the_same_clients_and_batches():
     losses = [
-        run(federation(name, clients_per_round=3, work=FedSGD(batch_size=4)), rounds=1)[0][0]["train_loss"]
+        run(federation(name, clients_per_round=3, work=FedSGD(batch_size=4)), rounds=1)[0][0][
+            "train_loss"
+        ]
         for name in COMPRESSORS
     ]
     assert len(set(losses)) == 1

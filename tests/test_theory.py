@@ -47,7 +47,9 @@ def test_distortion_by_another_integration():
 
     def error(e):
         blocks = range(-6, 7)
-        chance = [norm.cdf((b + 0.5) * period - e) - norm.cdf((b - 0.5) * period - e) for b in blocks]
+        chance = [
+            norm.cdf((b + 0.5) * period - e) - norm.cdf((b - 0.5) * period - e) for b in blocks
+        ]
         return sum(p * (e - b * period) ** 2 for p, b in zip(chance, blocks, strict=True)) / cell
 
     expected, _ = quad(error, -cell / 2, cell / 2)

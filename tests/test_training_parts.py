@@ -50,7 +50,14 @@ def test_a_model_with_buffers_is_refused():
         Model(lambda: torch.nn.BatchNorm2d(3))
 
 
-PARTITIONS = [IID(7), IID(7, 1.0), Dirichlet(7, 0.1), ByClass(10), ByClass(7, 3), ByClass(20, 2, 0.5)]
+PARTITIONS = [
+    IID(7),
+    IID(7, 1.0),
+    Dirichlet(7, 0.1),
+    ByClass(10),
+    ByClass(7, 3),
+    ByClass(20, 2, 0.5),
+]
 
 
 @pytest.mark.parametrize("partition", PARTITIONS)
@@ -63,7 +70,9 @@ def test_partitions_deal_each_example_at_most_once(partition):
     if not isinstance(partition, ByClass):
         assert len(dealt) == len(LABELS)
     assert all(torch.equal(a, b) for a, b in zip(parts, partition.split(LABELS, 0), strict=True))
-    assert any(not torch.equal(a, b) for a, b in zip(parts, partition.split(LABELS, 1), strict=False))
+    assert any(
+        not torch.equal(a, b) for a, b in zip(parts, partition.split(LABELS, 1), strict=False)
+    )
 
 
 def test_sizes_are_equal_or_not():
@@ -110,7 +119,10 @@ def problem():
 
 
 def loss_at(model, shard, l2, weights):
-    return functional.cross_entropy(model.apply(weights, shard.x), shard.y) + l2 / 2 * weights @ weights
+    return (
+        functional.cross_entropy(model.apply(weights, shard.x), shard.y)
+        + l2 / 2 * weights @ weights
+    )
 
 
 def test_a_full_gradient_is_the_gradient(problem):

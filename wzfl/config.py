@@ -1,5 +1,7 @@
 """The yaml files in conf/, and objects made from them."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +27,46 @@ def build_compressor(name: str, **overrides: Any) -> Compressor:
     Raises:
         InputError: there is no such compressor, or it does not take such a setting.
     """
-    folder = conf_dir() / "compressor"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    known = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
     if name not in known:
         raise InputError(f"no compressor {name!r}; there are {', '.join(known)}")
     bitrate = overrides.pop("bitrate", 2)
-    compressor = OmegaConf.merge(OmegaConf.load(folder / f"{name}.yaml"), overrides)
-    root = OmegaConf.create({"bitrate": bitrate, "compressor": compressor})
-    return build(root.compressor)
+    config = OmegaConf.create({"bitrate": bitrate, "compressor": _choice("compressor", name)})
+    config.compressor = OmegaConf.merge(config.compressor, overrides)
+    return build(config.compressor)
 
 
 def load_group(group: str, name: str) -> DictConfig:
-    """One choice of a config group, with everything it refers to resolved."""
-    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
-        config = compose("train", overrides=[f"{group}={name}"])
-    chosen = OmegaConf.select(config, group)
+    """One choice of a config group, with what it takes from the top level's defaults."""
+    chosen = _composed(group, name)
     OmegaConf.resolve(chosen)
     return chosen
+
+
+@lru_cache
+def _choice(group: str, name: str) -> Any:
+    """One choice of a config group, its references to the top level left open."""
+    return OmegaConf.to_container(_composed(group, name), resolve=False)
+
+
+def _composed(group: str, name: str) -> DictConfig:
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        return OmegaConf.select(compose("train", overrides=[f"{group}={name}"]), group)
+
+
+def step_size(table: Any, compressor: str, bitrate: float) -> float:
+    """The learning rate of a table that experiments give as `lr_of`.
+
+    {default: 0.5, signsgd: 0.001, qsgd: {0.1: 0.15}}: by compressor, or by compressor and bitrate.
+    """
+    entry = table.get(compressor, table["default"])
+    if isinstance(entry, Mapping):
+        entry = entry.get(bitrate, table["default"])
+    return float(entry)
+
+
+# ${step_size:${lr_of},${names.compressor},${bitrate}} in an experiment's yaml.
+OmegaConf.register_new_resolver("step_size", step_size, replace=True)
 
 
 def build(config: DictConfig, **arguments: Any) -> Any:

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +124,13 @@ def image_folder(
 
 def to_device(data: Dataset, device: torch.device) -> Dataset:
     """The same data set, held on `device`."""
-    tensors = (data.train_x, data.train_y, data.test_x, data.test_y)
-    return Dataset(data.name, *(tensor.to(device) for tensor in tensors), classes=data.classes)
+    return replace(
+        data,
+        train_x=data.train_x.to(device),
+        train_y=data.train_y.to(device),
+        test_x=data.test_x.to(device),
+        test_y=data.test_y.to(device),
+    )
 
 
 def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any:
@@ -211,7 +216,7 @@ def _cached(
             return load_file(path)
         except (OSError, SafetensorError):
             continue  # absent, unreadable or damaged: it is made again
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for part in ("train", "test"):
         x, y = split(part == "train")
         tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.uint8)}

@@ -1,5 +1,7 @@
 """Entropy coding: an adapter on the `constriction` library."""
 
+from typing import Any
+
 import constriction
 import numpy as np
 
@@ -32,7 +34,7 @@ def decode_mask(body: bytes | memoryview, length: int, ones: int) -> np.ndarray:
     return mask
 
 
-def _bernoulli(length: int, ones: int):  # noqa: ANN202  # constriction has no type stubs
+def _bernoulli(length: int, ones: int) -> Any:
     # Kept off 0 and 1, where the coder has no code word for a surprise.
     return constriction.stream.model.Bernoulli(
         min(max(ones / length, 1e-6), 1 - 1e-6), perfect=False

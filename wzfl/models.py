@@ -1,5 +1,6 @@
 """Models as functions of one flat `[dim]` vector."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -62,7 +63,7 @@ def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> Mode
 
     def build() -> nn.Module:
         layers: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         return nn.Sequential(*layers[:-1])
 

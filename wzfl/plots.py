@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 _STYLES: dict[str, tuple[str, str, str]] = {
     "none": ("#000000", "-", "o"),
     "wyner_ziv": ("#D55E00", "-", "D"),
-    "wyner_ziv_rmq": ("#CC79A7", (0, (5, 1)), "d"),  # type: ignore[dict-item]
+    "wyner_ziv_shrunk": ("#CC79A7", "-", "P"),
+    "wyner_ziv_rmq": ("#56B4E9", "--", "d"),
     "qsgd": ("#0072B2", "--", "s"),
     "topk": ("#009E73", "-.", "^"),
     "signsgd": ("#E69F00", ":", "v"),
@@ -137,10 +138,12 @@ def _representatives(methods: pd.DataFrame, column: str) -> list[tuple[str, floa
     for name, group in methods.groupby("compressor"):
         reaching = group.dropna(subset="bits_to_target")
         if column == "test_accuracy" and len(reaching):
-            chosen.append((str(name), float(reaching.bitrate[reaching.bits_to_target.idxmin()])))
+            best = reaching.bits_to_target.argmin()
+            chosen.append((str(name), float(reaching.bitrate.iloc[best])))
         elif group.accuracy.notna().any():
-            best = group.accuracy.idxmax() if column == "test_accuracy" else group.bitrate.idxmin()
-            chosen.append((str(name), float(group.bitrate[best])))
+            accurate = column == "test_accuracy"
+            best = group.accuracy.argmax() if accurate else group.bitrate.argmin()
+            chosen.append((str(name), float(group.bitrate.iloc[best])))
     return chosen
 
 
@@ -153,7 +156,12 @@ def _curve(
     grouped = chosen.groupby("round")
     values = grouped[column]
     bits = grouped.uplink_per_client.mean()
-    return bits.to_numpy(), values.mean().to_numpy(), values.min().to_numpy(), values.max().to_numpy()
+    return (
+        bits.to_numpy(),
+        values.mean().to_numpy(),
+        values.min().to_numpy(),
+        values.max().to_numpy(),
+    )
 
 
 def _overview(

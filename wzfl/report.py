@@ -86,18 +86,21 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
     """Float32 in every setting."""
     rows = []
     for sweep in sweeps:
-        runs = sweep.runs[sweep.runs.compressor == BASELINE]
-        low, high = runs.final_accuracy.min(), runs.final_accuracy.max()
-        rows.append(
-            {
-                "setting": sweep.title,
-                "rounds": int(runs.rounds.max()),
-                "seeds": len(runs),
-                "final test accuracy": f"{runs.final_accuracy.mean():.4f}",
-                "range": f"{low:.4f} to {high:.4f}",
-                "uplink per client": _bytes(float((runs.uplink_bits / runs.clients).mean())),
-            }
-        )
+        baseline = sweep.runs[sweep.runs.compressor == BASELINE]
+        for partition, runs in baseline.groupby("partition"):
+            low, high = runs.final_accuracy.min(), runs.final_accuracy.max()
+            rows.append(
+                {
+                    "setting": sweep.title,
+                    "partition": partition,
+                    "clients": f"{runs.clients_per_round.max()} of {runs.clients.max()}",
+                    "rounds": int(runs.rounds.max()),
+                    "seeds": len(runs),
+                    "final test accuracy": f"{runs.final_accuracy.mean():.4f}",
+                    "range": f"{low:.4f} to {high:.4f}",
+                    "uplink per client": _bytes(float((runs.uplink_bits / runs.clients).mean())),
+                }
+            )
     return f"## Float32 without compression\n\n{_markdown(pd.DataFrame(rows))}\n"
 
 
@@ -165,7 +168,9 @@ def _ranged(methods: pd.DataFrame, column: str, digits: str) -> list[str]:
         if row.diverged:
             cells.append(f"{int(row.diverged)} of {int(row.seeds)} diverged")
         else:
-            values = [format(row[name], digits) for name in (column, f"{column}_low", f"{column}_high")]
+            values = [
+                format(row[name], digits) for name in (column, f"{column}_low", f"{column}_high")
+            ]
             cells.append("{} ({} to {})".format(*values))
     return cells
 

@@ -32,9 +32,12 @@ COLUMNS = (
     "side_information_error",
     "seconds",
 )
-# Where a run's files are and how it is carried out: not what it computes. `bitrate` counts where a
-# compressor takes it.
-_NOT_IN_ID = {"data_dir", "results_dir", "tracking", "sweep", "device", "threads", "bitrate"}
+# Where a run's files are and how it is carried out, not what it computes; then what counts where it
+# is used: a compressor's bitrate, a server's learning rate.
+_NOT_IN_ID = {
+    *("data_dir", "results_dir", "tracking", "sweep", "device", "threads"),
+    *("bitrate", "lr_of"),
+}
 
 
 def run_id(config: Mapping[str, Any]) -> str:

@@ -151,4 +151,3 @@ def _hadamard(columns: Tensor) -> None:
         source, target = target, source
         half //= 2
     torch.mul(source, block**-0.5, out=columns)
-

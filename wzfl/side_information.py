@@ -162,4 +162,3 @@ def _tracked(memory: Memory, clients: Tensor, residuals: Tensor, gain: float) ->
     """`[population]`: the RMS of decoded residuals, without what decoding added to it."""
     rms = (residuals.square().mean(dim=1) / gain).sqrt()
     return memory.residual_rms.index_copy(0, clients, rms)
-

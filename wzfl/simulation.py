@@ -81,12 +81,11 @@ class State:
     def initial(cls, federation: Federation, server: Server) -> "State":
         population, dim = len(federation.shards), federation.model.dim
         device, compressor = server.weights.device, federation.compressor
-        keeps = isinstance(compressor, ClientMemory)
-        return cls(
-            server,
-            federation.side_information.init(population, dim, device),
-            compressor.init(population, dim, device) if keeps else None,
-        )
+        memory = None
+        if isinstance(compressor, ClientMemory):
+            memory = compressor.init(population, dim, device)
+        side = federation.side_information.init(population, dim, device)
+        return cls(server, side, memory)
 
 
 def run_round(federation: Federation, state: State, round: int) -> dict[str, float]:
@@ -104,7 +103,7 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
     rows = torch.tensor(sampled, device=device)
     model_payload, weights = _broadcast(state.server.weights.detach(), federation.seed, round)
     ledger.sent_down([model_payload] * len(sampled))
-    scale = None
+    scale = torch.zeros(len(sampled))
     if policy.broadcasts_scale:
         scales = float32_bytes(policy.plan(state.side, rows)[:, None])
         ledger.sent_down(scales)
@@ -162,9 +161,7 @@ def simulate(
     weights which it ended with.
     """
     if rounds < 1 or eval_every < 1:
-        raise InputError(
-            f"rounds and eval_every must be at least 1; got {rounds} and {eval_every}"
-        )
+        raise InputError(f"rounds and eval_every must be at least 1; got {rounds} and {eval_every}")
     state = State.initial(federation, server)
     for round in range(1, rounds + 1):
         start = time.perf_counter()
@@ -200,9 +197,7 @@ def _encode(compressor: Compressor, updates: Tensor, public: Public) -> list[byt
     return payloads
 
 
-def _decode(
-    compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public
-) -> Tensor:
+def _decode(compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
     return torch.cat(
         [
             compressor.decode([payloads[row] for row in rows], side[rows], public.rows(rows))
@@ -216,5 +211,3 @@ def _chunks(vectors: Tensor) -> list[list[int]]:
     clients, dim = vectors.shape
     size = max(1, _CHUNK[vectors.device.type] // dim)
     return [list(range(start, min(start + size, clients))) for start in range(0, clients, size)]
-
-

@@ -120,7 +120,7 @@ def best_by_compressor(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for compressor, group in table.groupby("compressor"):
         reaching = group.dropna(subset="bits_to_target")
-        best = reaching.loc[reaching.bits_to_target.idxmin()] if len(reaching) else None
+        best = reaching.iloc[reaching.bits_to_target.argmin()] if len(reaching) else None
         within = group.loc[group.within_one_point, "measured_bitrate"]
         rows.append(
             {

@@ -115,7 +115,9 @@ class WynerZiv:
                 2**bits,
             )
             starts = stops
-        return side + self._shrinkage(dim) * rotate_back(self._unsent(residual, dim, public), public)
+        return side + self._shrinkage(dim) * rotate_back(
+            self._unsent(residual, dim, public), public
+        )
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
@@ -201,4 +203,3 @@ def _root_mean_squares(rows: Tensor) -> Tensor:
 
 def _length(columns: slice) -> int:
     return int(columns.stop - columns.start)
-

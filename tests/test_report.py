@@ -1,0 +1,202 @@
+"""Tables, figures and report from a small sweep made by hand."""
+
+import json
+from pathlib import Path
+
+import draw
+import pandas as pd
+import pytest
+import yaml
+
+from wzfl.plots import against_bits, by_bitrate, save
+from wzfl.report import Sweep, report
+from wzfl.results import COLUMNS, RunFolder, SweepFolder
+from wzfl.summary import best_by_compressor, bits_to_target, load_sweep, methods, target_accuracy
+
+CLIENTS, DIM, ROUNDS = 4, 100, 3
+# compressor, bitrate, final accuracies of two seeds; the accuracy of round r is final * r / 3
+RUNS = [
+    ("none", 32.0, (0.90, 0.92)),
+    ("qsgd", 1.0, (0.80, 0.95)),
+    ("qsgd", 4.0, (0.91, 0.91)),
+    ("topk", 0.5, (0.91, 0.93)),
+    ("topk", 1.0, (0.96, 0.96)),
+    ("wyner_ziv", 1.0, (0.93, None)),  # the second seed diverges
+    ("my_own", 2.0, (0.5, 0.6)),
+    ("my_own", 4.0, (0.5, 0.6)),
+]
+
+
+def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
+    id = f"{compressor}-{bitrate:g}-{seed}"
+    folder = RunFolder(root / "runs", id)
+    folder.root.mkdir(parents=True, exist_ok=True)
+    names = {"compressor": compressor, "dataset": "digits", "partition": "iid"}
+    config = {
+        "seed": seed,
+        "names": names,
+        "clients_per_round": CLIENTS,
+        "server": {"optimizer": {"lr": 0.5}},
+    }
+    partial = folder.start(config)
+    rounds = 1 if accuracy is None else ROUNDS
+    records = (
+        dict.fromkeys(COLUMNS, 0.0)
+        | {
+            "round": r,
+            "uplink_bits": int(CLIENTS * bitrate * DIM),
+            "train_loss": 1 / r,
+            "test_accuracy": 0.1 if accuracy is None else accuracy * r / ROUNDS,
+        }
+        for r in range(1, rounds + 1)
+    )
+    list(partial.record(records))
+    summary = {
+        "diverged_in_round": 2 if accuracy is None else None,
+        "dim": DIM,
+        "population": CLIENTS,
+        "bitrate": bitrate,
+        "client_floats": DIM if compressor == "topk" else 0,
+        "wall_seconds": 1.0,
+    }
+    environment = {
+        "git_commit": "abc",
+        "processor": "some",
+        "device": "cpu",
+        "torch_threads": 1,
+        "packages": {"torch": "2"},
+    }
+    partial.finish({"summary": summary, "environment": environment})
+    SweepFolder(root / "sweeps" / sweep).mark(job, id)
+
+
+@pytest.fixture
+def results(tmp_path):
+    job = 0
+    for compressor, bitrate, accuracies in RUNS:
+        for seed, accuracy in enumerate(accuracies):
+            write_run(tmp_path, "smoke", job, compressor, bitrate, seed, accuracy)
+            job += 1
+    return tmp_path
+
+
+@pytest.fixture
+def sweep(results):
+    runs, rounds = load_sweep(results, "smoke")
+    return Sweep("smoke", "a setting", runs, rounds, methods(runs, rounds), "accuracy")
+
+
+def test_runs_are_read_back(sweep):
+    assert len(sweep.runs) == 16
+    one = sweep.runs[sweep.runs.id == "qsgd-4-1"].iloc[0]
+    assert one.uplink_bits == ROUNDS * CLIENTS * 4 * DIM
+    assert one.measured_bitrate == 4
+    assert one.final_accuracy == 0.91
+    cumulative = sweep.rounds[sweep.rounds.id == "qsgd-4-1"].uplink_per_client
+    assert cumulative.tolist() == [400, 800, 1200]
+
+
+def test_the_target_is_float32_less_one_point(sweep):
+    assert target_accuracy(sweep.runs) == pytest.approx(0.90)
+
+
+def test_bits_to_target(sweep):
+    reached = bits_to_target(sweep.rounds, 0.90).set_index("id").bits_to_target
+    assert reached["none-32-0"] == 3 * 3200
+    assert pd.isna(reached["qsgd-1-0"])
+    assert reached["topk-1-0"] == 300
+    assert bits_to_target(sweep.rounds, 0.6).set_index("id").bits_to_target["topk-1-0"] == 200
+
+
+def test_methods_are_means_over_seeds_and_strict_about_failures(sweep):
+    table = sweep.methods.set_index(["compressor", "bitrate"])
+    assert table.accuracy["none", 32] == pytest.approx(0.91)
+    assert table.accuracy_low["none", 32] == 0.90
+    assert pd.isna(table.bits_to_target["qsgd", 1])  # one seed of two does not get there
+    assert pd.isna(table.accuracy["wyner_ziv", 1])
+    assert table.diverged["wyner_ziv", 1] == 1
+    assert table.ratio["topk", 0.5] == pytest.approx(64)
+    assert table.within_one_point["qsgd", 4]
+    assert not table.within_one_point["qsgd", 1]
+
+
+def test_the_best_bitrate_is_that_of_fewest_bits(sweep):
+    best = best_by_compressor(sweep.methods).set_index("compressor")
+    assert best.best_bitrate["topk"] == 0.5
+    assert best.lowest_bitrate_within_one_point["topk"] == 0.5
+    assert best.lowest_bitrate_within_one_point["qsgd"] == 4
+    assert pd.isna(best.bits_to_target["my_own"])
+
+
+def test_the_report_names_everything(sweep):
+    text = report([sweep], {"mnist_iid": "no data"}, ["some_figure"])
+    for part in (
+        "- `mnist_iid`: no data",
+        "| float32      | 32 ",
+        "1 of 2 diverged",
+        "not reached",
+        "100 floats",
+        "![some_figure](figures/some_figure.png)",
+        "0.9100 (0.9000 to 0.9200)",
+    ):
+        assert part in text
+
+
+def test_the_loss_verdict_follows_the_numbers(results, sweep):
+    wins = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.1, 0.2), "loss")
+    assert "ends below QSGD and top-k at 1 bit(s)" in report([wins], {}, [])
+    loses = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.3, 0.2), "loss")
+    assert "does not end below both QSGD and top-k" in report([loses], {}, [])
+
+
+def _losses(sweep, ours, theirs):
+    table = sweep.methods.copy()
+    table["train_loss"] = theirs
+    table.loc[table.compressor == "wyner_ziv", "train_loss"] = ours
+    return table
+
+
+def test_figures_are_drawn_and_reproducible(sweep, tmp_path):
+    rows = [("a setting", sweep.rounds, sweep.methods)] * 2
+    for column, ylabel in (("test_accuracy", "test accuracy"), ("train_loss", "training loss")):
+        first = save(against_bits(rows, column, ylabel), tmp_path / "a", column)
+        second = save(against_bits(rows, column, ylabel), tmp_path / "b", column)
+        for one, other in zip(first, second, strict=True):
+            assert one.stat().st_size > 10_000
+            assert one.read_bytes() == other.read_bytes()
+    for column in ("accuracy", "train_loss"):
+        png, pdf = save(by_bitrate(rows, column), tmp_path, column)
+        assert png.stat().st_size > 10_000
+        assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_draw_writes_tables_figures_and_report(results):
+    plan = [
+        {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"},
+        {"name": "absent", "title": "another", "dataset": "mnist", "shows": "loss"},
+    ]
+    text = draw.draw(results, plan, {}).read_text()
+    assert "- `absent`: has no finished float32 run" in text
+    assert len(pd.read_csv(results / "runs.csv")) == 16
+    assert len(pd.read_csv(results / "methods.csv")) == 8
+    assert (results / "figures" / "accuracy_vs_bits_digits.pdf").exists()
+
+
+def test_drawing_nothing_says_what_to_do(tmp_path):
+    with pytest.raises(SystemExit, match="run `make reproduce` first"):
+        draw.draw(tmp_path, draw.load_plan("smoke"), {})
+
+
+def test_the_plan_names_experiments_that_exist():
+    folder = Path(draw.__file__).parents[1] / "conf" / "experiment"
+    for preset in ("default", "smoke"):
+        for entry in draw.load_plan(preset):
+            config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
+            assert config["sweep"] == entry["name"]
+            assert entry["shows"] in ("accuracy", "loss", "reference")
+
+
+def test_json_is_not_needed_to_hold_nan(results):
+    """A diverged run's metadata is strict JSON."""
+    text = (results / "runs" / "wyner_ziv-1-1" / "metadata.json").read_text()
+    json.loads(text, parse_constant=lambda name: pytest.fail(name))
