@@ -23,7 +23,12 @@ from wzfl.client import Shard
 from wzfl.compressors import Compressor, SideInformed
 from wzfl.config import build, conf_dir
 from wzfl.datasets import Dataset, to_device
-from wzfl.environment import describe_environment, keep_freed_memory, resolve_device
+from wzfl.environment import (
+    describe_environment,
+    exit_with_parent,
+    keep_freed_memory,
+    resolve_device,
+)
 from wzfl.errors import InputError
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
@@ -36,6 +41,8 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(config: DictConfig) -> None:
+    if _side_by_side():
+        exit_with_parent()
     settings = _settings(config)
     folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
     try:
@@ -73,7 +80,9 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     records = simulate(
         federation, server, config.rounds, config.eval_every, data.test_x, data.test_y
     )
-    bar = tqdm(total=config.rounds, unit="round", disable=_hidden(), leave=False, position=1)
+    # Bars of several processes would overwrite each other; None hides a bar off a terminal.
+    hidden = True if _side_by_side() else None
+    bar = tqdm(total=config.rounds, unit="round", disable=hidden, leave=False, position=1)
     try:
         for record in partial.record(records):
             round, total_uplink = int(record["round"]), total_uplink + int(record["uplink_bits"])
@@ -96,12 +105,14 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved config; side information is `zero` where the compressor does not read it."""
+    """The resolved config, without what this run does not use."""
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     if not isinstance(build(config.compressor), SideInformed):
         settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
         settings["names"]["side_information"] = "zero"
+    if not _in_sweep():
+        settings["sweep"] = None
     return {str(key): value for key, value in settings.items()}
 
 
@@ -151,10 +162,9 @@ def _in_sweep() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def _hidden() -> bool | None:
-    """Bars of processes side by side would overwrite each other; None hides off a terminal."""
-    side_by_side = _in_sweep() and "Basic" not in HydraConfig.get().launcher._target_
-    return True if side_by_side else None
+def _side_by_side() -> bool:
+    """Whether this process is one of several that carry out a sweep."""
+    return _in_sweep() and "Basic" not in HydraConfig.get().launcher._target_
 
 
 if __name__ == "__main__":

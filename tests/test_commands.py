@@ -99,6 +99,8 @@ def test_a_sweep_trains_a_fixed_rate_once(command):
 def test_side_information_does_not_matter_to_who_does_not_read_it(command):
     command("-m", *QUICK, "compressor=qsgd", "side_information=zero,last,mean")
     assert len(finished("results")) == 1
+    (sweep,) = Path("results/sweeps").iterdir()  # named after its start, the same for all its runs
+    assert len(list(sweep.glob("*.run"))) == 3
     command("-m", *QUICK, "compressor=wyner_ziv", "side_information=zero,last,mean")
     assert len(finished("results")) == 4
 
@@ -199,7 +201,7 @@ def wandb_records(path):
 
 def test_wandb_keeps_an_offline_run(command):
     arguments = [argument for argument in QUICK if argument != "tracking=none"]
-    assert command(*arguments, "sweep=mine")[0] == 0
+    assert command("-m", *arguments, "sweep=mine")[0] == 0
     (path,) = Path("results/wandb").glob("offline-run-*/run-*.wandb")
     history, group = [], None
     for record in wandb_records(path):

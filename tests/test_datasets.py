@@ -105,23 +105,25 @@ def test_a_damaged_cache_is_made_again(tree):
     assert cache.stat().st_size > 50
 
 
-def test_where_the_data_can_not_be_written_the_user_s_cache_is_used(tree, tmp_path, monkeypatch):
-    save = datasets._save
-
-    def read_only(tensors, path):
-        if tree in path.parents:
-            raise PermissionError("read-only")
-        save(tensors, path)
-
-    monkeypatch.setattr(datasets, "_save", read_only)
+def test_where_the_data_is_read_only_the_user_s_cache_is_used(tree, tmp_path):
+    tree.chmod(0o555)
     image_folder("pets", "pets", tree, **COLOUR)
+    tree.chmod(0o755)
     assert not (tree / ".wzfl_cache").exists()
     assert list((tmp_path / "user-cache").glob("pets-*.safetensors"))
 
 
+def test_where_nothing_can_be_written_the_data_is_used_all_the_same(tree, monkeypatch):
+    def full(tensors, path):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(datasets, "_save", full)
+    assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 6
+
+
 @pytest.mark.parametrize("cls", ["MNIST", "FashionMNIST", "CIFAR10"])
 def test_what_is_absent_and_not_downloadable_is_one_clear_error(tmp_path, cls):
-    with pytest.raises(DataMissing, match=r"not in .*, and the download failed .*WZFL_DATA_DIR"):
+    with pytest.raises(DataMissing, match=r"not in .*the download failed .*WZFL_DATA_DIR"):
         torchvision_dataset("some", cls, tmp_path / "nothing", **PLAIN)
 
 

@@ -149,7 +149,8 @@ def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any
         return source(root=str(root), train=train, download=True)
     except Exception as error:  # torchvision raises whatever its mirrors' failures are
         raise DataMissing(
-            f"data set {name}: not in {root.absolute()}, and the download failed ({_short(error)})."
+            f"data set {name}: not in {root.absolute()}, or damaged there, and the download failed"
+            f" ({_short(error)})."
             " Put it there in torchvision's layout, or set WZFL_DATA_DIR (or data_dir=...) to a"
             " folder that has it"
         ) from error
@@ -210,7 +211,7 @@ def _cached(
 
     The cache lies beside the data or, where that can not be written, in the user's cache folder.
     """
-    for folder in (root / ".wzfl_cache", user_cache_path("wzfl")):
+    for folder in _cache_folders(root):
         path = folder / f"{name}-{_state(source)}.safetensors"
         try:
             return load_file(path)
@@ -220,13 +221,21 @@ def _cached(
     for part in ("train", "test"):
         x, y = split(part == "train")
         tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.uint8)}
-    for folder in (root / ".wzfl_cache", user_cache_path("wzfl")):
+    for folder in _cache_folders(root):
         try:
             _save(tensors, folder / f"{name}-{_state(source)}.safetensors")
             break
         except OSError:
             continue
     return tensors
+
+
+def _cache_folders(root: Path) -> list[Path]:
+    """Where to look for a cache, and where to put it, in this order."""
+    beside, users = root / ".wzfl_cache", user_cache_path("wzfl")
+    # Permission bits, as the superuser may write everywhere but should not.
+    writable = root.is_dir() and root.stat().st_mode & 0o222
+    return [beside, users] if writable or beside.is_dir() else [users]
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

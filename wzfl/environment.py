@@ -4,6 +4,8 @@ import ctypes
 import os
 import platform
 import subprocess
+import threading
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,22 @@ def keep_freed_memory() -> None:
         return
     glibc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that glibc takes
     glibc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def exit_with_parent(seconds: float = 1.0) -> None:
+    """Ends this process soon after the one that started it, however that one was killed.
+
+    A process pool's workers would wait forever for a killed parent's next task.
+    """
+    name, parent = "exit_with_parent", os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    if not any(thread.name == name for thread in threading.enumerate()):
+        threading.Thread(target=watch, name=name, daemon=True).start()
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from wzfl import InputError
+from wzfl.environment import describe_environment, resolve_device
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+print(child.pid, flush=True)
+child.wait()
+"""
+CHILD = """
+import time
+from wzfl.environment import exit_with_parent
+exit_with_parent(0.05)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().split()[2] != "Z"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
+def test_a_worker_does_not_outlive_its_parent():
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True)
+    worker = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "ready\n"
+    assert alive(worker)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_devices_resolve_or_are_refused():
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(InputError, match=r"device is auto, cpu, cuda .* got 'abacus'"):
+        resolve_device("abacus")
+
+
+def test_metadata_says_what_and_where():
+    described = describe_environment(torch.device("cpu"))
+    assert described["device"] == "cpu"
+    assert described["packages"]["torch"] == torch.__version__.split("+")[0]
+    assert described["cores"] == os.cpu_count()
