@@ -35,7 +35,9 @@ def alive(pid):
 
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
 def test_a_worker_does_not_outlive_its_parent():
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True
+    )
     worker = int(parent.stdout.readline())
     assert parent.stdout.readline() == "ready\n"
     assert alive(worker)

@@ -200,3 +200,23 @@ def test_json_is_not_needed_to_hold_nan(results):
     """A diverged run's metadata is strict JSON."""
     text = (results / "runs" / "wyner_ziv-1-1" / "metadata.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(name))
+
+
+def test_the_readme_shows_the_report_s_numbers():
+    root = Path(draw.__file__).parents[1]
+    table = [
+        line
+        for line in (root / "README.md").read_text().splitlines()
+        if "kB" in line and "|" in line
+    ]
+    report_lines = (root / "results" / "report.md").read_text().splitlines()
+    assert table
+    assert set(table) <= set(report_lines)
+
+
+def test_the_readme_s_example_runs(capsys):
+    text = (Path(draw.__file__).parents[1] / "README.md").read_text()
+    exec(text.split("```python")[1].split("```")[0], {})
+    bits, error = capsys.readouterr().out.replace("tensor(", "").replace(")", "").split()
+    assert float(bits) == pytest.approx(2, rel=0.02)
+    assert float(error) == pytest.approx(0.318 * 0.1**2, rel=0.05)
