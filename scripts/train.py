@@ -82,7 +82,14 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     )
     # Bars of several processes would overwrite each other; None hides a bar off a terminal.
     hidden = True if _side_by_side() else None
-    bar = tqdm(total=config.rounds, unit="round", disable=hidden, leave=False, position=1)
+    bar = tqdm(
+        total=config.rounds,
+        desc=config.names.compressor,
+        unit="round",
+        disable=hidden,
+        leave=False,
+        position=1 if _in_sweep() else 0,
+    )
     try:
         for record in partial.record(records):
             round, total_uplink = int(record["round"]), total_uplink + int(record["uplink_bits"])

@@ -1,5 +1,6 @@
 """The properties that every compressor in conf/compressor/ meets."""
 
+import struct
 from functools import partial
 
 import pytest
@@ -8,6 +9,8 @@ from conftest import CLIENTS
 
 import wzfl
 from wzfl.compressors import SideInformed
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.signsgd import SignSGD
 from wzfl.config import conf_dir
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
@@ -25,6 +28,7 @@ GOLDEN = {
     "topk": "01030800000000004040003c52fd0f968f5dc6f4",
     "wyner_ziv": "0104080000008ca1ae3f65550d053af17d65",
     "wyner_ziv_rmq": "0104080000008ca1ae3f28154d05fdbb175e",
+    "wyner_ziv_shrunk": "0104080000008ca1ae3f65550d05282edf08",
 }
 
 
@@ -101,7 +105,7 @@ def test_any_dimension(name, bitrate, dim, public):
 
 
 def test_a_zero_vector_decodes_to_zero(build, public):
-    if isinstance(build(), wzfl.compressors.signsgd.SignSGD):
+    if isinstance(build(), SignSGD):
         pytest.skip("a sign is never zero")
     assert not round_trip(build(), torch.zeros(CLIENTS, 1000), public).any()
 
@@ -111,7 +115,7 @@ def test_magnitudes(build, updates, public, magnitude):
     """The estimate scales with the update; signs have no magnitude."""
     estimates = round_trip(build(), updates * magnitude, public)
     assert estimates.isfinite().all()
-    if not isinstance(build(), wzfl.compressors.signsgd.SignSGD):
+    if not isinstance(build(), SignSGD):
         expected = round_trip(build(), updates, public) * magnitude
         error = (estimates - expected).double().norm() / expected.double().norm()
         assert error < 0.05
@@ -241,3 +245,15 @@ def test_an_unknown_compressor_is_named_with_the_known_ones():
 def test_the_frame_is_the_only_overhead_of_float32(updates, public):
     payloads = wzfl.build_compressor("none").encode(updates, public)
     assert {len(payload) for payload in payloads} == {4 * 1000 + OVERHEAD_BYTES}
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["none", "qsgd", "topk", "wyner_ziv"])
+def test_a_payload_that_is_sealed_well_but_not_finite_is_refused(name, bad):
+    """What a faulty client could seal: its first float, a value or a scale, is not finite."""
+    compressor = inner(wzfl.build_compressor(name, bitrate=2))
+    public, update = Public(0, 0, (0,)), torch.randn(1, 100)
+    (body,) = open_rows(compressor, compressor.encode(update, public), 100, public)
+    forged = seal_rows(compressor, [struct.pack("<f", bad) + bytes(body[4:])], 100, public)
+    with pytest.raises(wzfl.PayloadError, match="NaN or infinite"):
+        compressor.decode(forged, torch.zeros(1, 100), public)

@@ -90,9 +90,15 @@ def float32_bytes(values: Tensor) -> list[bytes]:
 
 
 def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
-    """The inverse of `float32_bytes`."""
-    rows = [torch.frombuffer(bytearray(body), dtype=torch.float32) for body in bodies]
-    return torch.stack(rows).to(device)
+    """The inverse of `float32_bytes`.
+
+    Raises:
+        PayloadError: a value is not finite, which no encoder sends.
+    """
+    rows = torch.stack([torch.frombuffer(bytearray(b), dtype=torch.float32) for b in bodies])
+    if not bool(rows.isfinite().all()):
+        raise PayloadError("got a value that is NaN or infinite; expected finite float32")
+    return rows.to(device)
 
 
 def _settings(compressor: Compressor) -> bytes:

@@ -74,9 +74,10 @@ class TopK:
             value_bytes = self._value_bytes(kept)
             if len(body) < value_bytes:
                 raise PayloadError(f"got a body of {len(body)} bytes; expected over {value_bytes}")
-            row[decode_mask(body[value_bytes:], dim, kept)] = self._bytes_to_values(
-                body[:value_bytes]
-            )
+            values = self._bytes_to_values(body[:value_bytes])
+            if not np.isfinite(values).all():
+                raise PayloadError("got a value that is NaN or infinite; expected finite ones")
+            row[decode_mask(body[value_bytes:], dim, kept)] = values
         return torch.from_numpy(estimates).to(side.device)
 
     def _value_bytes(self, kept: int) -> int:
