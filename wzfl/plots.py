@@ -108,9 +108,8 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         right.set_yscale("log")
         _limit_final(left, methods, column)
         for axes in (left, right):
-            axes.set_xscale("log")
-            axes.set_xlabel("measured bits per coordinate")
-        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="upper left")
+            _bitrate_axis(axes, methods)
+        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="lower right")
     return figure
 
 
@@ -232,6 +231,18 @@ def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
         group.measured_bitrate, group.bits_to_target, color=colour, linestyle=dash, marker=marker,
         markersize=4, label=label(name),
     )  # fmt: skip
+
+
+def _bitrate_axis(axes: Axes, methods: pd.DataFrame) -> None:
+    """The same for all panels, with a tick at each configured bitrate."""
+    swept = methods[methods.compressor.isin(_swept(methods))]
+    bitrates = sorted(swept.bitrate.unique())
+    axes.set_xscale("log")
+    axes.set_xlabel("measured bits per coordinate")
+    if bitrates:
+        axes.set_xticks(bitrates, [f"{bitrate:g}" for bitrate in bitrates])
+        axes.set_xticks([], minor=True)
+        axes.set_xlim(bitrates[0] / 1.3, swept.measured_bitrate.max() * 1.3)
 
 
 def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
