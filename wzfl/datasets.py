@@ -142,10 +142,10 @@ def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any
             raise InputError(_corrupt(name, root, error)) from error
     except Exception as error:
         raise InputError(_corrupt(name, root, error)) from error
+    _make_writable(root, name)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS_TO_CONNECT)
     try:
-        root.mkdir(parents=True, exist_ok=True)
         return source(root=str(root), train=train, download=True)
     except Exception as error:  # torchvision raises whatever its mirrors' failures are
         raise DataMissing(
@@ -156,6 +156,20 @@ def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any
         ) from error
     finally:
         socket.setdefaulttimeout(before)
+
+
+def _make_writable(root: Path, name: str) -> None:
+    """Makes the folder that a download goes to, or says why there can be none."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        writable, why = os.access(root, os.W_OK), "permission denied"
+    except OSError as error:
+        writable, why = False, str(error.strerror)
+    if not writable:
+        raise DataMissing(
+            f"data set {name}: not in {root.absolute()}, and that folder can not be written to download"
+            f" it ({why}). Set WZFL_DATA_DIR (or data_dir=...) to a folder that has it or can be written"
+        )
 
 
 def _corrupt(name: str, root: Path, error: Exception) -> str:
