@@ -109,7 +109,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         _limit_final(left, methods, column)
         for axes in (left, right):
             _bitrate_axis(axes, methods)
-        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="lower right")
+        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="center left")
     return figure
 
 
@@ -175,7 +175,7 @@ def _overview(
             markevery=max(1, len(bits) // 7), label=text,
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.legend(fontsize=7, loc="best", handlelength=2.6)
+    axes.legend(fontsize=7, loc="lower right", handlelength=2.6, frameon=True, edgecolor="none")
 
 
 def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:

@@ -14,6 +14,7 @@ from wzfl.results import SweepFolder, load_rounds
 METHOD = ["compressor", "bitrate"]
 BASELINE = "none"
 ONE_POINT = 0.01
+LAST_ROUNDS = 10  # over which the side information's error is averaged
 
 
 def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -62,6 +63,7 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         # A run that diverged ends with weights of no use, whatever it had reached before.
         "final_accuracy": float("nan") if diverged or accuracy.empty else accuracy.iloc[-1],
         "final_train_loss": float("nan") if diverged else rounds["train_loss"].iloc[-1],
+        "side_information_error": rounds["side_information_error"].tail(LAST_ROUNDS).mean(),
         "diverged_in_round": diverged,
         "wall_seconds": summary["wall_seconds"],
         "git_commit": environment["git_commit"],
@@ -106,6 +108,7 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
         train_loss=("final_train_loss", _strict_mean),
         train_loss_low=("final_train_loss", "min"),
         train_loss_high=("final_train_loss", "max"),
+        side_information_error=("side_information_error", "mean"),
         uplink_per_client=("uplink_per_client", "mean"),
         bits_to_target=("bits_to_target", _strict_mean),
     ).reset_index()
