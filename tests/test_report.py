@@ -188,6 +188,14 @@ def test_drawing_nothing_says_what_to_do(tmp_path):
         draw.draw(tmp_path, draw.load_plan("smoke"), {})
 
 
+def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_path):
+    never = sweep.methods.assign(bits_to_target=float("nan"))
+    for draw_one in (against_bits, by_bitrate):
+        column = "test_accuracy" if draw_one is against_bits else "accuracy"
+        more = ("test accuracy",) if draw_one is against_bits else ()
+        save(draw_one([("a setting", sweep.rounds, never)], column, *more), tmp_path, "never")
+
+
 def test_the_plan_names_experiments_that_exist():
     folder = Path(draw.__file__).parents[1] / "conf" / "experiment"
     for preset in ("default", "smoke"):
@@ -223,3 +231,13 @@ def test_the_readme_s_example_runs(capsys):
     bits, error = capsys.readouterr().out.replace("tensor(", "").replace(")", "").split()
     assert float(bits) == pytest.approx(2, rel=0.02)
     assert float(error) == pytest.approx(0.318 * 0.1**2, rel=0.05)
+
+
+@pytest.mark.parametrize("only", [["none"], ["none-32-0", "my_own"], ["none", "qsgd-4", "topk-1"]])
+def test_an_interrupted_sweep_is_drawn_as_far_as_it_came(results, only):
+    for mark in (results / "sweeps" / "smoke").iterdir():
+        if not mark.read_text().startswith(tuple(only)):
+            mark.unlink()
+    for shows in ("accuracy", "loss"):
+        plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
+        assert "## a setting" in draw.draw(results, plan, {}).read_text()

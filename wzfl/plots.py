@@ -105,7 +105,8 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         left.set_title(f"{title}\nmean and range, n = {int(methods.seeds.max())} seeds", fontsize=9)
         right.set_ylabel("uplink bits per client to target")
         right.set_title("to float32's final accuracy less one point", fontsize=9)
-        right.set_yscale("log")
+        if methods.bits_to_target.notna().any():  # a log axis needs something to show
+            right.set_yscale("log")
         _limit_final(left, methods, column)
         for axes in (left, right):
             _bitrate_axis(axes, methods)

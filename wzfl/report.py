@@ -142,6 +142,8 @@ def _loss_verdict(sweep: Sweep) -> str:
     """Whether a Wyner-Ziv code with history ends at a lower training loss than QSGD and top-k."""
     swept = sweep.methods[sweep.methods.compressor != BASELINE]
     losses = swept.pivot_table("train_loss", "bitrate", "compressor", dropna=False)
+    if not {"qsgd", "topk", "wyner_ziv"} <= set(losses.columns):
+        return "Not all of qsgd, topk and wyner_ziv have finished.\n"
     ours = [name for name in losses.columns if name.startswith("wyner_ziv")]
     # A rival that diverged (NaN) has not ended at a lower loss.
     rivals = losses[["qsgd", "topk"]].min(axis=1).fillna(float("inf"))
