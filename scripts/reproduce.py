@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from draw import draw, load_plan, plan_parser
+from run_command import run_command
 
 from wzfl.config import build, load_group
 from wzfl.datasets import DataMissing
-from wzfl.errors import InputError
 
 SCRIPTS = Path(__file__).parent
 
@@ -69,8 +69,4 @@ def _sweep(name: str, results_dir: str) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run_command(lambda: sys.exit(main()))

@@ -158,7 +158,10 @@ def test_a_diverged_run_is_recorded_as_such(command):
     assert status == 0
     assert "diverged: an update of round" in printed
     (run,) = finished("results")
-    metadata = json.loads(Path("results/runs", run, "metadata.json").read_text())
+    metadata = json.loads(
+        Path("results/runs", run, "metadata.json").read_text(),
+        parse_constant=lambda name: pytest.fail(f"{name} is not JSON"),
+    )
     rounds = pd.read_csv(Path("results/runs", run, "rounds.csv"))
     assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
 

@@ -1,4 +1,6 @@
 import copy
+import threading
+import time
 
 import pandas as pd
 import pytest
@@ -114,3 +116,23 @@ def test_a_sweep_knows_its_finished_runs(tmp_path):
     assert folder.ids() == ["a", "b"]
     folder.clear()
     assert folder.ids() == []
+
+
+def test_one_process_at_a_time_has_a_run(tmp_path):
+    """Threads that claim it again and again never meet inside, though the lock's file comes and goes."""
+    inside, most = [0], [0]
+
+    def claim():
+        for _ in range(20):
+            with RunFolder(tmp_path, "abc").claimed():
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+                time.sleep(0.001)
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]

@@ -43,7 +43,6 @@ def style() -> None:
             "lines.linewidth": 1.4,
             "legend.frameon": False,
             "pdf.fonttype": 42,
-            "svg.hashsalt": "wzfl",
         }
     )
 

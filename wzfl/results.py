@@ -86,8 +86,9 @@ class RunFolder:
         try:
             yield
         finally:
-            lock.release()
+            # While it is held: whoever waits for it notices that its file is gone, and asks anew.
             Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def start(self, config: Mapping[str, Any]) -> "PartialRun":
         """Starts the run's files anew; what a killed run left is removed."""

@@ -133,6 +133,7 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
     side = policy.predict(state.side, rows)
     estimates = _decode(compressor, payloads, side, public)
     state.side = policy.update(state.side, rows, estimates, federation.residual_gain)
+    # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
     state.server.step(aggregate(estimates, examples, federation.aggregation))
 
