@@ -9,26 +9,53 @@ from conftest import CLIENTS
 
 import wzfl
 from wzfl.compressors import SideInformed
+from wzfl.compressors.daq import DAQ
+from wzfl.compressors.eden import Eden
 from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.qsgd_elias import QSGDElias
+from wzfl.compressors.randk import RandK
+from wzfl.compressors.scaled_sign import ScaledSign
 from wzfl.compressors.signsgd import SignSGD
+from wzfl.compressors.terngrad import TernGrad
 from wzfl.config import conf_dir
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.public import Public
 
 NAMES = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
-FIXED_RATE = {"none", "signsgd"}
-UNBIASED = {"none", "qsgd", "wyner_ziv"}
+# Compressors without the choice of a bitrate, and those whose bits depend on the data.
+FIXED_RATE = {
+    *("none", "signsgd", "ef_signsgd", "bfloat16", "float16", "daq", "rdaq", "drive", "terngrad"),
+}
+DATA_DEPENDENT = {"terngrad"}
+HIGHEST_BITRATE = {"eden": 8, "diana": 8, "marina": 8, "qsgd_elias": 12}
 BITRATES = [0.02, 0.05, 0.5, 1, 1.5, 2, 2.5, 3, 4, 7.3, 8, 16]
 FRAME_BYTES = 16
 GOLDEN = {
-    "none": "0100080000000000003f000080bf0000803e00004040000000be0000000000000040000040bf91c827ea",
-    "qsgd": "010208000000000040400f1e5db2736f1ac7",
-    "signsgd": "0101080000004920eb8e89",
-    "topk": "01030800000000004040003c52fd0f968f5dc6f4",
-    "wyner_ziv": "0104080000008ca1ae3f65550d053af17d65",
-    "wyner_ziv_rmq": "0104080000008ca1ae3f28154d05fdbb175e",
-    "wyner_ziv_shrunk": "0104080000008ca1ae3f65550d05282edf08",
+    "bfloat16": "020d08000000003f80bf803e404000be0000004040bf95a7f735",
+    "correlated": "0208080000000000f43fecbd0521693b3330",
+    "daq": "02050800000081bfae62a34c",
+    "diana": "020608000000ee72ac3fc598cd7ac72c57c3",
+    "drive": "0206080000000d0113407adcb95917",
+    "eden": "020608000000ee72ac3fc598cd7ac72c57c3",
+    "ef21": "02030800000000004040003c52fd0f96f638fd41",
+    "ef_signsgd": "020a080000000000743f49e7cbdd70",
+    "float16": "020d0800000000004040553155b5552d003c55a90000553900b423564484",
+    "k_level": "020708000000000070bf00003040fb987a48b7e6b375",
+    "marina": "020608000000ee72ac3fc598cd7ac72c57c3",
+    "none": "0200080000000000003f000080bf0000803e00004040000000be0000000000000040000040bfb03f1d30",
+    "qsgd": "020208000000000040400f1e5db2da45a98b",
+    "qsgd_elias": "020c0800000098d26b4f000000000506bffb",
+    "randk": "0209080000000000003f003c6c535431",
+    "rdaq": "02050800000081ffeea1c551",
+    "signsgd": "0201080000004939d55d02",
+    "terngrad": "020b0800000000004040030000008085e6de7efd310740",
+    "topk": "02030800000000004040003c52fd0f96f638fd41",
+    "wyner_ziv": "0204080000008ca1ae3f00ff00ff65550d0571d19a1d",
+    "wyner_ziv_mq": "020408000000641e923f00ff00fff0115341c7d26522",
+    "wyner_ziv_posterior": "0204080000008ca1ae3f00ff00ff65550d051cd29062",
+    "wyner_ziv_rmq": "0204080000008ca1ae3f00ff00ff28154d058aab4def",
+    "wyner_ziv_wiener": "0204080000008ca1ae3f00ff00ff65550d05935ea132",
 }
 
 
@@ -40,6 +67,12 @@ def name(request):
 @pytest.fixture
 def build(name):
     return partial(wzfl.build_compressor, name, bitrate=2)
+
+
+def build_or_skip(name, bitrate):
+    if bitrate > HIGHEST_BITRATE.get(name, 16):
+        pytest.skip(f"{name} goes up to {HIGHEST_BITRATE[name]} bits")
+    return wzfl.build_compressor(name, bitrate=bitrate)
 
 
 def round_trip(compressor, updates, public, side=None):
@@ -73,23 +106,26 @@ def test_the_planned_scale_is_used_by_both_ends(build, updates, public, scale):
     side = updates + 0.3 * torch.randn(updates.shape, generator=torch.Generator().manual_seed(1))
     compressor = build(bitrate=4)  # at 2 bits the published quantizer does worse than its side
     estimates = round_trip(compressor, updates, public, side)
-    if isinstance(compressor, SideInformed) and scale:
-        assert (estimates - updates).norm() < 0.5 * (side - updates).norm()
+    blind = round_trip(compressor, updates, public)
+    if not isinstance(compressor, SideInformed) or not scale:
+        assert torch.equal(estimates, blind)
+    elif isinstance(compressor, DAQ):  # at 1 bit
+        assert (estimates - updates).norm() < 0.7 * (blind - updates).norm()
     else:
-        assert torch.equal(estimates, round_trip(compressor, updates, public))
+        assert (estimates - updates).norm() < 0.5 * (side - updates).norm()
 
 
 @pytest.mark.parametrize("bitrate", BITRATES)
 @pytest.mark.parametrize("dim", [1000, 65_537])
 def test_measured_bits_are_the_configured_ones(name, bitrate, dim):
-    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    compressor = inner(build_or_skip(name, bitrate))
     public = Public(0, 0, (0,))
     (payload,) = compressor.encode(torch.randn(1, dim), public)
     if bitrate * dim < 64:
         pytest.skip("a few bits do not pay for a single coordinate")
     body_bits = 8 * (len(payload) - FRAME_BYTES)
     assert body_bits <= 1.02 * compressor.bitrate * dim
-    if dim > 1000:  # in shorter ones k is coarse
+    if dim > 1000 and name not in DATA_DEPENDENT:  # in shorter ones k is coarse
         assert 8 * len(payload) >= 0.98 * compressor.bitrate * dim
     if name not in FIXED_RATE:
         assert compressor.bitrate == bitrate
@@ -98,7 +134,7 @@ def test_measured_bits_are_the_configured_ones(name, bitrate, dim):
 @pytest.mark.parametrize("bitrate", [0.02, 1, 2, 2.5, 16])
 @pytest.mark.parametrize("dim", [1, 2, 37, 1000])
 def test_any_dimension(name, bitrate, dim, public):
-    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    compressor = build_or_skip(name, bitrate)
     estimates = round_trip(compressor, torch.randn(CLIENTS, dim), public)
     assert estimates.shape == (CLIENTS, dim)
     assert estimates.isfinite().all()
@@ -110,7 +146,7 @@ def test_a_zero_vector_decodes_to_zero(build, public):
     assert not round_trip(build(), torch.zeros(CLIENTS, 1000), public).any()
 
 
-@pytest.mark.parametrize("magnitude", [1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("magnitude", [2.0**-100, 1.0, 2.0**100])
 def test_magnitudes(build, updates, public, magnitude):
     """The estimate scales with the update; signs have no magnitude."""
     estimates = round_trip(build(), updates * magnitude, public)
@@ -126,7 +162,10 @@ def test_one_spike_is_found(build, public):
     spike[:, 500] = 3.0
     estimates = round_trip(build(), spike, public)
     assert estimates.isfinite().all()
-    assert estimates[:, 500].mean() > 0.9
+    if isinstance(inner(build()), TernGrad | ScaledSign):  # clipped, or of mean magnitude
+        assert (estimates[:, 500] == estimates.amax(dim=1)).all()
+    elif not isinstance(inner(build()), RandK | DAQ):  # unbiased, but far off at this rate
+        assert estimates[:, 500].mean() > 0.9
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -167,16 +206,24 @@ def test_a_gpu_gives_the_same_bytes(build, public, dim):
 
 @pytest.mark.parametrize("bitrate", [0.5, 2, 2.5])
 def test_unbiased_where_claimed(name, bitrate):
-    if name not in UNBIASED:
-        pytest.skip(f"{name} does not claim it")
     overrides = {"reach": 6.0} if name == "wyner_ziv" else {}  # no overflow
     compressor = wzfl.build_compressor(name, bitrate=bitrate, **overrides)
-    draws, dim = 4000, 24
+    if not compressor.unbiased:
+        pytest.skip(f"{name} does not claim it")
+    # EDEN is unbiased as far as rotated vectors look Gaussian, QSGD's search as far as levels are many.
+    long = isinstance(inner(compressor), Eden | QSGDElias)
+    draws, dim = (400, 1000) if long or name == "correlated" else (3000, 24)
     update = torch.randn(dim, generator=torch.Generator().manual_seed(0)).expand(draws, -1)
-    estimates = round_trip(compressor, update, Public(0, 0, tuple(range(draws))))
+    if name == "correlated":  # clients of one round are not independent
+        rounds = [Public(0, round, (0,)) for round in range(draws)]
+        estimates = torch.cat([round_trip(compressor, update[:1], public) for public in rounds])
+    else:
+        estimates = round_trip(compressor, update, Public(0, 2, tuple(range(draws))))
     errors = estimates.mean(dim=0) - update[0]
     standard_errors = estimates.std(dim=0) / draws**0.5
-    assert (errors.abs() <= 4.2 * standard_errors + 1e-5).all()
+    # A coordinate near zero may round away from it so rarely that these draws do not show it.
+    tolerance = 4.5 * standard_errors.clamp_min(standard_errors.median())
+    assert (errors.abs() <= tolerance + 1e-5).all()
 
 
 def test_damaged_and_foreign_payloads_are_refused(build, updates, public):

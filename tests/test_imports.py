@@ -8,7 +8,17 @@ import pytest
 import wzfl
 
 PACKAGE = Path(wzfl.__file__).parent
-FOUNDATION = {"errors", "public", "bitpack", "entropy", "frame", "rotation", "theory", "ledger"}
+FOUNDATION = {
+    "errors",
+    "public",
+    "bitpack",
+    "entropy",
+    "elias",
+    "frame",
+    "rotation",
+    "theory",
+    "ledger",
+}
 NO_COMPRESSION = {"client", "server", "models", "datasets", "partition"}
 
 

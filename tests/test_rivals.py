@@ -12,9 +12,7 @@ import wzfl
 from wzfl.compressors.qsgd import QSGD
 from wzfl.compressors.signsgd import SignSGD
 from wzfl.compressors.topk import TopK
-from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.entropy import decode_mask, encode_mask
-from wzfl.feedback import ErrorFeedback
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.public import Public
 
@@ -88,23 +86,3 @@ def test_signsgd_is_signs(public):
     expected = torch.tensor([[1.0, -1, 1], [1, 1, -1], [1, 1, -1]])
     assert torch.equal(estimate(SignSGD(), updates, public), expected)
     assert len(SignSGD().encode(updates, public)[0]) == 1 + OVERHEAD_BYTES
-
-
-def test_error_feedback_sends_in_the_end_what_was_lost():
-    """The sum of estimates follows the sum of updates to within the memory."""
-    compressor = ErrorFeedback(TopK(2))
-    update = torch.randn(1, 300, generator=torch.Generator().manual_seed(0))
-    memory, received = compressor.init(1, 300, update.device), torch.zeros(1, 300)
-    for round in range(40):
-        public = Public(0, round, (0,))
-        intended = compressor.before(memory, update)
-        decoded = estimate(compressor, intended, public)
-        memory = compressor.after(intended, decoded)
-        received += decoded
-    torch.testing.assert_close(received + memory, 40 * update, rtol=1e-4, atol=1e-4)
-    assert (received / 40 - update).norm() < 0.2 * update.norm()
-
-
-def test_error_feedback_needs_a_compressor_that_clients_can_decode():
-    with pytest.raises(wzfl.InputError, match="can not wrap WynerZiv"):
-        ErrorFeedback(WynerZiv(2))

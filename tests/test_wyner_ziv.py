@@ -1,10 +1,11 @@
 import pytest
 import torch
+from scipy.stats import kstest, spearmanr, uniform
 
 import wzfl
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.public import Public
-from wzfl.theory import modulo_distortion, modulo_step, wyner_ziv_limit
+from wzfl.theory import best_reach, gap_db, modulo_distortion, modulo_step, wyner_ziv_limit
 
 CLIENTS, DIM = 4, 65_537
 
@@ -53,6 +54,124 @@ def test_beyond_reach_it_lands_a_block_away():
     assert abs(float(far - near)) == pytest.approx(4 * modulo_step(4, 1.0, "dither"), rel=1e-5)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_mq_is_exact_if_and_only_if_the_point_is_within_half_a_period(bits):
+    """x^ = z e if and only if |z e - y| < k e / 2 (Mayekar, Suresh, Tyagi 2021)."""
+    rows = 600
+    compressor, public = WynerZiv(bits, "stochastic", reach=1.0, rotation=False), planned(1.0, rows)
+    generator = torch.Generator().manual_seed(0)
+    updates = 5 * torch.randn(rows, 1, generator=generator)
+    cell, levels = modulo_step(2**bits, 1.0, "stochastic"), 2**bits
+    points = cell * torch.floor(updates / cell + public.uniform("rounding", 1))
+    distance = levels * cell * (torch.rand(rows, 1, generator=generator) * 2 - 1)
+    estimates = compressor.decode(compressor.encode(updates, public), points + distance, public)
+    exact = (estimates - points).abs() < cell / 4
+    assert torch.equal(exact, distance.abs() < levels * cell / 2)
+    assert 0.3 < float(exact.float().mean()) < 0.7
+
+
+def test_the_error_of_dither_is_uniform_and_independent_of_the_update():
+    compressor, public = WynerZiv(4, reach=6.0, rotation=False), planned(0.05, 1)
+    update = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(1))
+    estimate = compressor.decode(compressor.encode(update, public), update, public)
+    error = ((estimate - update) / (0.05 * modulo_step(16, 6.0, "dither")))[0].numpy()
+    assert kstest(error, uniform(-0.5, 1).cdf).pvalue > 0.05
+    assert abs(spearmanr(error, update[0].numpy()).statistic) < 0.02
+
+
+@pytest.mark.parametrize(("bits", "gap"), [(2, 7.6), (3, 8.0), (4, 8.6)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_gap_to_the_limit_with_good_side_information(bits, gap, seed):
+    """On measured bytes; the published quantizer at its best reach is 2.5 dB further off."""
+    updates, gaps = gaussian(seed), {}
+    side = updates + gaussian(seed + 10, 0.1)
+    for rounding in ("dither", "stochastic"):
+        compressor = WynerZiv(bits, rounding)
+        payloads = compressor.encode(updates, planned(0.1))
+        error = (compressor.decode(payloads, side, planned(0.1)) - updates).square().mean()
+        variance = float((updates - side).square().mean())
+        gaps[rounding] = gap_db(float(error), 8 * len(payloads[0]) / DIM, variance)
+    assert 0 < gaps["dither"] <= gap
+    assert gaps["dither"] + 2 < gaps["stochastic"]
+
+
+@pytest.mark.parametrize("bitrate", [0.25, 0.5, 1, 2, 3, 4])
+def test_side_information_with_a_tenth_of_the_energy_beats_eden(bitrate):
+    updates = gaussian(0)
+    side = updates + gaussian(1, 0.0999**0.5)
+    errors = {}
+    for name in ("wyner_ziv", "eden"):
+        compressor = wzfl.build_compressor(name, bitrate=bitrate)
+        public = planned(0.0999**0.5)
+        payloads = compressor.encode(updates, public)
+        errors[name] = (compressor.decode(payloads, side, public) - updates).norm()
+    assert errors["wyner_ziv"] < errors["eden"]
+
+
+@pytest.mark.parametrize("bitrate", [0.5, 1, 2, 3])
+@pytest.mark.parametrize("estimator", ["wiener", "posterior_mean"])
+def test_shrinking_estimators_err_as_predicted_and_less_than_the_plain_one(bitrate, estimator):
+    updates = gaussian(0)
+    side = updates + gaussian(1, 0.1)
+    errors = {}
+    for name in ("plain", estimator):
+        compressor = WynerZiv(bitrate, estimator=name)
+        payloads = compressor.encode(updates, planned(0.1))
+        decoded = compressor.decode(payloads, side, planned(0.1))
+        errors[name] = float((decoded - updates).square().mean() / 0.1**2)
+    assert errors[estimator] < errors["plain"]
+    bits = max(2, int(bitrate))
+    reach = best_reach(2**bits, "dither", estimator)
+    distortion = modulo_distortion(2**bits, reach, "dither", estimator=estimator)
+    assert errors[estimator] == pytest.approx(1 - bitrate / bits * (1 - distortion), rel=0.03)
+
+
+@pytest.mark.parametrize("symbol_bits", [1, 2, 3, 4])
+def test_bitrates_below_a_symbol_send_a_subset(symbol_bits):
+    updates = gaussian(0)
+    side = updates + gaussian(1, 0.1)
+    compressor = WynerZiv(0.5, symbol_bits=symbol_bits)
+    payloads = compressor.encode(updates, planned(0.1))
+    assert 8 * len(payloads[0]) / DIM == pytest.approx(0.5, rel=0.02)
+    decoded = compressor.decode(payloads, side, planned(0.1))
+    gain = float((decoded - side).square().mean() / 0.1**2)
+    assert compressor.residual_gain(DIM, 1.0) == pytest.approx(gain, rel=0.05)
+
+
+@pytest.mark.parametrize("bitrate", [0.1, 1, 2, 2.5, 4, 8])
+@pytest.mark.parametrize("estimator", ["plain", "posterior_mean"])
+def test_a_wrong_scale_is_noticed_and_a_right_one_is_not(bitrate, estimator):
+    compressor = WynerZiv(bitrate, estimator=estimator)
+    updates = gaussian(0)
+    for ratio, expected in ((0.25, False), (1.0, False), (3.0, True), (30.0, True), (1e6, True)):
+        side = updates + gaussian(1, 0.1 * ratio)
+        payloads = compressor.encode(updates, planned(0.1))
+        estimates, failed = compressor.decode_checked(payloads, side, planned(0.1))
+        assert failed.tolist() == [expected] * CLIENTS, ratio
+        if expected:
+            torch.testing.assert_close(estimates, side)
+
+
+def test_a_right_scale_is_never_called_wrong():
+    """Over 8000 payloads of few coordinates and of many, at the planned scale itself."""
+    for dim, rows in ((64, 6000), (4096, 2000)):
+        updates = torch.randn(rows, dim, generator=torch.Generator().manual_seed(0))
+        side = updates + torch.randn(rows, dim, generator=torch.Generator().manual_seed(1))
+        payloads = WynerZiv(2).encode(updates, planned(1.0, rows))
+        _, failed = WynerZiv(2).decode_checked(payloads, side, planned(1.0, rows))
+        assert not failed.any()
+
+
+def test_clipping_keeps_the_planned_distance():
+    compressor, updates = WynerZiv(2, on_failure="clip"), gaussian(0)
+    side = updates + gaussian(1, 5.0)
+    payloads = compressor.encode(updates, planned(0.1))
+    estimates, failed = compressor.decode_checked(payloads, side, planned(0.1))
+    assert failed.all()
+    distance = torch.linalg.vector_norm(estimates - side, dim=1)
+    torch.testing.assert_close(distance, torch.full((CLIENTS,), 0.1 * DIM**0.5))
+
+
 def test_an_unplanned_client_is_decoded_without_side_information():
     updates, nonsense = gaussian(0), gaussian(5, 100.0)
     public = planned(0.0)
@@ -62,9 +181,9 @@ def test_an_unplanned_client_is_decoded_without_side_information():
 
 
 @pytest.mark.parametrize("bitrate", [0.25, 0.5, 1, 2, 2.5])
-@pytest.mark.parametrize("unbiased", [True, False])
-def test_the_residual_gain_is_the_measured_one(bitrate, unbiased):
-    compressor = WynerZiv(bitrate, unbiased=unbiased)
+@pytest.mark.parametrize("estimator", ["plain", "wiener", "posterior_mean"])
+def test_the_residual_gain_is_the_measured_one(bitrate, estimator):
+    compressor = WynerZiv(bitrate, estimator=estimator)
     updates = gaussian(0)
     side = updates + gaussian(1, 0.1)
     public = planned(0.12)
@@ -77,8 +196,8 @@ def test_shrinking_loses_less():
     updates = gaussian(0)
     side = updates + gaussian(1, 0.1)
     errors = []
-    for unbiased in (True, False):
-        compressor = WynerZiv(0.5, unbiased=unbiased)
+    for estimator in ("plain", "wiener"):
+        compressor = WynerZiv(0.5, estimator=estimator)
         payloads = compressor.encode(updates, planned(0.1))
         errors.append((compressor.decode(payloads, side, planned(0.1)) - updates).norm())
     assert errors[1] < (side - updates).norm() < errors[0]
@@ -92,7 +211,19 @@ def test_the_published_preset_is_its_formula():
     assert preset.reach == pytest.approx(rmq_reach(10**0.5), abs=5e-4)
 
 
-@pytest.mark.parametrize("setting", [{"rounding": "nearest"}, {"reach": 0.0}, {"reach": -1.0}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"rounding": "nearest"},
+        {"reach": 0.0},
+        {"reach": -1.0},
+        {"estimator": "best"},
+        {"on_failure": "ignore"},
+        {"symbol_bits": 0},
+        {"symbol_bits": 1, "rounding": "stochastic"},
+        {"estimator": "posterior_mean", "rounding": "stochastic"},
+    ],
+)
 def test_unusable_settings_are_refused(setting):
-    with pytest.raises(wzfl.InputError, match="got"):
+    with pytest.raises(wzfl.InputError, match=r"got|set rounding"):
         wzfl.build_compressor("wyner_ziv", **setting)

@@ -1,4 +1,4 @@
-"""Error feedback: what a payload loses, the client adds to its next update."""
+"""Compressors whose clients remember: what they compress depends on what they sent before."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -13,25 +13,37 @@ from wzfl.public import Public
 
 @runtime_checkable
 class ClientMemory(Protocol):
-    """A compressor whose clients keep `[dim]` floats each between rounds."""
+    """A compressor whose clients keep `[dim]` floats each between rounds.
 
-    def init(self, population: int, dim: int, device: torch.device) -> Tensor: ...
-    def before(self, memory: Tensor, updates: Tensor) -> Tensor: ...
-    def after(self, intended: Tensor, decoded: Tensor) -> Tensor: ...
+    The server may keep as much for each of them; its memory never meets the clients'.
+    """
+
+    def init(self, population: int, dim: int, device: torch.device) -> Tensor:
+        """The memories of all clients, `[population, dim]`, at either end."""
+        ...
+
+    def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
+        """What the clients of these rows compress, `[clients, dim]`."""
+        ...
+
+    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
+        """Their new memories, after they decoded their own payloads; all `[clients, dim]`."""
+        ...
+
+    def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
+        """The server's estimates and its new memories, all `[clients, dim]`."""
+        ...
 
 
 @dataclass(frozen=True)
-class ErrorFeedback:
-    """Compresses update + memory, where memory is what was lost before; memory = sent - decoded.
-
-    The client keeps dim floats and decodes its own payload, so a compressor whose decoder needs the
-    server's side information can not be wrapped.
-
-    Source: Seide et al., "1-Bit Stochastic Gradient Descent" (Interspeech 2014); Karimireddy et al.,
-    "Error Feedback Fixes SignSGD" (ICML 2019).
+class ClientSide:
+    """What all of them share: payloads are those of a compressor that clients can decode themselves.
 
     Attributes:
-        compressor: the compressor whose errors are fed back.
+        compressor: makes and reads the payloads.
+
+    Raises:
+        InputError: its decoder needs the server's side information.
     """
 
     compressor: Compressor
@@ -39,8 +51,8 @@ class ErrorFeedback:
     def __post_init__(self) -> None:
         if isinstance(self.compressor, SideInformed):
             raise InputError(
-                f"error feedback can not wrap {type(self.compressor).__name__}: a client can not"
-                " decode its own payload without the server's side information"
+                f"{type(self).__name__} can not wrap {type(self.compressor).__name__}: a client can"
+                " not decode its own payload without the server's side information"
             )
 
     @property
@@ -55,6 +67,10 @@ class ErrorFeedback:
     def bitrate(self) -> float:
         return self.compressor.bitrate
 
+    @property
+    def unbiased(self) -> bool:
+        return self.compressor.unbiased
+
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         return self.compressor.encode(updates, public)
 
@@ -62,13 +78,25 @@ class ErrorFeedback:
         return self.compressor.decode(payloads, side, public)
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
-        """The memories of all clients, `[population, dim]`."""
+        """See `ClientMemory`."""
         return torch.zeros(population, dim, device=device)
 
-    def before(self, memory: Tensor, updates: Tensor) -> Tensor:
-        """What the clients of these rows compress, `[clients, dim]`."""
+
+@dataclass(frozen=True)
+class ErrorFeedback(ClientSide):
+    """Compresses update + memory, where memory is what was lost before; memory = sent - decoded.
+
+    The client keeps dim floats; the server keeps nothing.
+
+    Source: Seide et al., "1-Bit Stochastic Gradient Descent" (Interspeech 2014); Karimireddy et al.,
+    "Error Feedback Fixes SignSGD" (ICML 2019).
+    """
+
+    def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return memory + updates
 
-    def after(self, intended: Tensor, decoded: Tensor) -> Tensor:
-        """Their new memories, `[clients, dim]`."""
-        return intended - decoded
+    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
+        return memory + updates - decoded
+
+    def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
+        return decoded, memory

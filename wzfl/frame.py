@@ -12,7 +12,7 @@ import zlib
 
 from wzfl.errors import PayloadError
 
-VERSION = 1
+VERSION = 2
 _HEADER = struct.Struct("<BBI")
 _CHECKSUM = struct.Struct("<I")
 OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size

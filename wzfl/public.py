@@ -19,6 +19,8 @@ from wzfl.errors import InputError
 _INCREMENT = 0x9E3779B97F4A7C15 - 2**64
 _MULTIPLIERS = (0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64)
 
+_NOBODY = -2  # in place of a client's id; -1 is the server
+
 _SIGNS_OF_BYTE = (((torch.arange(256)[:, None] >> torch.arange(8)) & 1) * 2 - 1).float()
 
 
@@ -64,6 +66,10 @@ class Public:
             self, clients=tuple(self.clients[row] for row in rows), scale=self.scale[list(rows)]
         )
 
+    def common(self, clients: int) -> "Public":
+        """What is shared with all: as many rows, each with the randomness of no client in particular."""
+        return replace(self, clients=(_NOBODY,) * clients, scale=self.scale.new_zeros(clients))
+
     def uniform(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in [0, 1), multiples of 2**-24."""
         return self._each_row(lambda key: _uniform(key, dim), purpose)
@@ -101,8 +107,11 @@ class Public:
         return hashlib.blake2b(text, digest_size=size).digest()
 
     def _each_row(self, draw: Callable[[Tensor], Tensor], purpose: str) -> Tensor:
-        keys = [struct.unpack("<q", self._digest(purpose, c, 8))[0] for c in self.clients]
-        return torch.stack([draw(torch.tensor(key, device=self.scale.device)) for key in keys])
+        rows = {}
+        for client in set(self.clients):
+            (key,) = struct.unpack("<q", self._digest(purpose, client, 8))
+            rows[client] = draw(torch.tensor(key, device=self.scale.device))
+        return torch.stack([rows[client] for client in self.clients])
 
 
 def stable_seed(*parts: object) -> int:

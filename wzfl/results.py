@@ -20,6 +20,7 @@ import yaml
 from filelock import FileLock
 
 from wzfl.errors import InputError
+from wzfl.frame import VERSION
 
 COLUMNS = (
     "round",
@@ -30,6 +31,7 @@ COLUMNS = (
     "test_accuracy",
     "nmse",
     "side_information_error",
+    "decode_failures",
     "seconds",
 )
 # Where a run's files are and how it is carried out, not what it computes; then what counts where it
@@ -41,8 +43,10 @@ _NOT_IN_ID = {
 
 
 def run_id(config: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that depend on what the run computes."""
-    relevant = _relevant({key: value for key, value in config.items() if key not in _NOT_IN_ID})
+    """12 hexadecimal digits that depend on what the run computes, the wire format's version included."""
+    relevant = {"wire_format": VERSION} | _relevant(
+        {key: value for key, value in config.items() if key not in _NOT_IN_ID}
+    )
     text = json.dumps(relevant, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 

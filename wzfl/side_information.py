@@ -54,8 +54,14 @@ class SideInformation(Protocol):
         """`[clients, dim]`: what is expected of each client."""
         ...
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
-        """The memory after decoding `estimates` `[clients, dim]` with the codec's residual gain g."""
+    def update(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> Memory:
+        """The memory after decoding `estimates` `[clients, dim]` with the codec's residual gain g.
+
+        Rows that `failed` `[clients]` the decoder's check teach nothing but that the scale was too
+        small: twice as much is planned for them next time.
+        """
         ...
 
 
@@ -75,7 +81,9 @@ class Zero:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors.new_zeros(1, 1).expand(len(clients), memory.vectors.shape[1])
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
+    def update(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> Memory:
         return memory
 
 
@@ -106,11 +114,13 @@ class Last:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors[clients]
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
-        residuals = estimates - memory.vectors[clients]
+    def update(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> Memory:
+        residuals = _learned_from(estimates - memory.vectors[clients], failed)
         step = _step(self.step, gain)
         vectors = memory.vectors.index_add(0, clients, residuals, alpha=step)
-        return Memory(vectors, _tracked(memory, clients, residuals, gain))
+        return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
 
 
 @dataclass(frozen=True)
@@ -139,11 +149,13 @@ class Mean:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.vectors.expand(len(clients), -1)
 
-    def update(self, memory: Memory, clients: Tensor, estimates: Tensor, gain: float) -> Memory:
-        residuals = estimates - memory.vectors
+    def update(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> Memory:
+        residuals = _learned_from(estimates - memory.vectors, failed)
         step = _step(self.step, 1 + max(0.0, gain - 1) / len(clients))
         vectors = memory.vectors + step * residuals.mean(dim=0, keepdim=True)
-        return Memory(vectors, _tracked(memory, clients, residuals, gain))
+        return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
 
 
 def _check(margin: float, step: float | None) -> None:
@@ -158,7 +170,15 @@ def _step(step: float | None, gain: float) -> float:
     return min(1.0, 1 / gain) if step is None else step
 
 
-def _tracked(memory: Memory, clients: Tensor, residuals: Tensor, gain: float) -> Tensor:
+def _learned_from(residuals: Tensor, failed: Tensor) -> Tensor:
+    """The decoded residuals, zero where decoding failed."""
+    return residuals.masked_fill(failed[:, None], 0)
+
+
+def _tracked(
+    memory: Memory, clients: Tensor, residuals: Tensor, failed: Tensor, gain: float
+) -> Tensor:
     """`[population]`: the RMS of decoded residuals, without what decoding added to it."""
     rms = (residuals.square().mean(dim=1) / gain).sqrt()
+    rms = torch.where(failed, 2 * memory.residual_rms[clients], rms)
     return memory.residual_rms.index_copy(0, clients, rms)

@@ -71,21 +71,24 @@ class State:
         server: weights and optimizer.
         side: the memory of the side information's policy; server only.
         client_memory: `[population, dim]` floats that the clients keep, or None.
+        server_memory: as many that the server keeps for the clients' compressor, or None.
     """
 
     server: Server
     side: Memory
     client_memory: Tensor | None
+    server_memory: Tensor | None
 
     @classmethod
     def initial(cls, federation: Federation, server: Server) -> "State":
         population, dim = len(federation.shards), federation.model.dim
         device, compressor = server.weights.device, federation.compressor
-        memory = None
+        clients = server_side = None
         if isinstance(compressor, ClientMemory):
-            memory = compressor.init(population, dim, device)
+            clients = compressor.init(population, dim, device)
+            server_side = compressor.init(population, dim, device)
         side = federation.side_information.init(population, dim, device)
-        return cls(server, side, memory)
+        return cls(server, side, clients, server_side)
 
 
 def run_round(federation: Federation, state: State, round: int) -> dict[str, float]:
@@ -120,19 +123,16 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
     )
     if not bool(updates.isfinite().all()):
         raise Diverged(f"an update of round {round} is not finite")
-    intended = updates
-    if isinstance(compressor, ClientMemory) and state.client_memory is not None:
-        intended = compressor.before(state.client_memory[rows], updates)
-    payloads = _encode(compressor, intended, public)
-    if isinstance(compressor, ClientMemory) and state.client_memory is not None:
-        own = _decode(compressor, payloads, torch.zeros_like(updates), public)
-        state.client_memory[rows] = compressor.after(intended, own)
+    payloads = _sent_by_clients(compressor, state, rows, updates, public)
 
     # Server: sees payloads, public and its own memory.
     ledger.sent_up(payloads)
     side = policy.predict(state.side, rows)
-    estimates = _decode(compressor, payloads, side, public)
-    state.side = policy.update(state.side, rows, estimates, federation.residual_gain)
+    estimates, failed = _decode(compressor, payloads, side, public)
+    if isinstance(compressor, ClientMemory) and state.server_memory is not None:
+        memory = state.server_memory[rows]
+        estimates, state.server_memory[rows] = compressor.received(memory, estimates, public)
+    state.side = policy.update(state.side, rows, estimates, failed, federation.residual_gain)
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
     state.server.step(aggregate(estimates, examples, federation.aggregation))
@@ -145,6 +145,7 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
         "train_loss": float(losses.double() @ examples.double() / examples.sum()),
         "nmse": relative_error(estimates, updates),
         "side_information_error": relative_error(side, updates),
+        "decode_failures": int(failed.sum()),
     }
 
 
@@ -191,6 +192,19 @@ def _broadcast(weights: Tensor, seed: int, round: int) -> tuple[bytes, Tensor]:
     return payload, Uncompressed().decode([payload], weights[None], server)[0]
 
 
+def _sent_by_clients(
+    compressor: Compressor, state: State, rows: Tensor, updates: Tensor, public: Public
+) -> list[bytes]:
+    """The payloads; clients that remember then learn what the server will have read."""
+    if not isinstance(compressor, ClientMemory) or state.client_memory is None:
+        return _encode(compressor, updates, public)
+    memory = state.client_memory[rows]
+    payloads = _encode(compressor, compressor.before(memory, updates, public), public)
+    decoded, _ = _decode(compressor, payloads, torch.zeros_like(updates), public)
+    state.client_memory[rows] = compressor.after(memory, updates, decoded, public)
+    return payloads
+
+
 def _encode(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
     payloads: list[bytes] = []
     for rows in _chunks(updates):
@@ -198,13 +212,21 @@ def _encode(compressor: Compressor, updates: Tensor, public: Public) -> list[byt
     return payloads
 
 
-def _decode(compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-    return torch.cat(
-        [
-            compressor.decode([payloads[row] for row in rows], side[rows], public.rows(rows))
-            for rows in _chunks(side)
-        ]
-    )
+def _decode(
+    compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public
+) -> tuple[Tensor, Tensor]:
+    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool."""
+    estimates, failed = [], []
+    for rows in _chunks(side):
+        some, their_side, shared = [payloads[row] for row in rows], side[rows], public.rows(rows)
+        if isinstance(compressor, SideInformed):
+            decoded, wrong = compressor.decode_checked(some, their_side, shared)
+        else:
+            decoded = compressor.decode(some, their_side, shared)
+            wrong = torch.zeros(len(rows), dtype=torch.bool, device=side.device)
+        estimates.append(decoded)
+        failed.append(wrong)
+    return torch.cat(estimates), torch.cat(failed)
 
 
 def _chunks(vectors: Tensor) -> list[list[int]]:

@@ -21,7 +21,9 @@ class Compressor(Protocol):
     Attributes:
         wire_id: the number of this format in a frame, 0 to 255, unique.
         aggregation: how the server combines the estimates: "mean" or "majority_vote".
-        bitrate: payload bits per coordinate, the frame apart.
+        bitrate: payload bits per coordinate, the frame apart; the most, where data decide.
+        unbiased: whether estimates average, over shared randomness, to the update; for a decoder with
+            side information, as long as the planned scale holds.
     """
 
     @property
@@ -32,6 +34,9 @@ class Compressor(Protocol):
 
     @property
     def bitrate(self) -> float: ...
+
+    @property
+    def unbiased(self) -> bool: ...
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         """One payload per row of `updates` `[clients, dim]`.
@@ -53,6 +58,15 @@ class Compressor(Protocol):
 @runtime_checkable
 class SideInformed(Protocol):
     """A compressor whose decoder uses the values of `side`; all others only look at its shape."""
+
+    def decode_checked(
+        self, payloads: list[bytes], side: Tensor, public: Public
+    ) -> tuple[Tensor, Tensor]:
+        """`decode`, and which rows failed the decoder's check, `[clients]` bool.
+
+        A failed row's estimate follows the compressor's stated rule.
+        """
+        ...
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """g in E|estimate - side|**2 = g |update - side|**2.

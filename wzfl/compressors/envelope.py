@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -21,6 +22,12 @@ def check_bitrate(name: str, bitrate: float, lowest: float, highest: float) -> N
             f"bitrate={bitrate} is out of range for {name}: it takes {lowest} to {highest} bits per"
             " coordinate"
         )
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises `InputError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
 def checked(updates: Tensor, public: Public) -> Tensor:
@@ -82,6 +89,12 @@ def check_sizes(bodies: Sequence[memoryview], expected: Sequence[int]) -> None:
     for body, size in zip(bodies, expected, strict=True):
         if len(body) != size:
             raise PayloadError(f"got a body of {len(body)} bytes; expected {size}")
+
+
+def split(bodies: Sequence[memoryview], sizes: Sequence[int]) -> list[list[memoryview]]:
+    """For each size, that many bytes of every body, one after the other."""
+    ends = list(accumulate(sizes))
+    return [[b[end - size : end] for b in bodies] for size, end in zip(sizes, ends, strict=True)]
 
 
 def float32_bytes(values: Tensor) -> list[bytes]:

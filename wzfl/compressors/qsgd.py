@@ -44,6 +44,7 @@ class QSGD:
 
     wire_id: ClassVar[int] = 2
     aggregation: ClassVar[str] = "mean"
+    unbiased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_bitrate("qsgd", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)

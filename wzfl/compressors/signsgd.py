@@ -24,6 +24,7 @@ class SignSGD:
     wire_id: ClassVar[int] = 1
     aggregation: ClassVar[str] = "majority_vote"
     bitrate: ClassVar[float] = 1.0
+    unbiased: ClassVar[bool] = False
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import lgamma, log
 from typing import ClassVar
 
 import numpy as np
@@ -17,11 +16,17 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
+from wzfl.compressors.values import (
+    check_value_bits,
+    scale_bits,
+    values_from_bytes,
+    values_size,
+    values_to_bytes,
+)
 from wzfl.entropy import decode_mask, encode_mask
-from wzfl.errors import InputError, PayloadError
+from wzfl.errors import PayloadError
 from wzfl.public import Public
-
-_SCALE_BYTES = 4
+from wzfl.theory import log2_binomial
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class TopK:
 
     Attributes:
         bitrate: bits per coordinate of the vector.
-        value_bits: 32 for float32, 16 for float16 relative to the largest magnitude (which is sent
-            as float32, so that tiny and huge values survive).
+        value_bits: 32 for float32, 16 for float16 relative to the largest magnitude, 2 to 8 for uniform
+            levels up to the largest magnitude.
     """
 
     bitrate: float
@@ -45,56 +50,38 @@ class TopK:
 
     wire_id: ClassVar[int] = 3
     aggregation: ClassVar[str] = "mean"
+    unbiased: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_bitrate("topk", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
-        if self.value_bits not in (16, 32):
-            raise InputError(f"topk takes value_bits 16 or 32; got {self.value_bits}")
+        check_value_bits("topk", self.value_bits)
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
         dim = updates.shape[1]
         kept = _affordable(dim, self.bitrate, self.value_bits)
         positions = updates.abs().topk(kept, dim=1).indices.sort(dim=1).values
-        values = updates.gather(1, positions)
-        largest = values.abs().amax(dim=1, keepdim=True)
+        strings = values_to_bytes(updates.gather(1, positions), self.value_bits)
         bodies = [
-            self._values_to_bytes(row, scale) + encode_mask(_mask(where, dim), kept)
-            for row, scale, where in zip(
-                values.cpu().numpy(), largest.cpu().numpy(), positions.cpu().numpy(), strict=True
-            )
+            values + encode_mask(_mask(where, dim), kept)
+            for values, where in zip(strings, positions.cpu().numpy(), strict=True)
         ]
         return seal_rows(self, bodies, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         kept = _affordable(dim, self.bitrate, self.value_bits)
-        estimates = np.zeros((len(payloads), dim), dtype=np.float32)
-        for row, body in zip(estimates, open_rows(self, payloads, dim, public), strict=True):
-            value_bytes = self._value_bytes(kept)
-            if len(body) < value_bytes:
-                raise PayloadError(f"got a body of {len(body)} bytes; expected over {value_bytes}")
-            values = self._bytes_to_values(body[:value_bytes])
-            if not np.isfinite(values).all():
-                raise PayloadError("got a value that is NaN or infinite; expected finite ones")
-            row[decode_mask(body[value_bytes:], dim, kept)] = values
-        return torch.from_numpy(estimates).to(side.device)
-
-    def _value_bytes(self, kept: int) -> int:
-        return kept * self.value_bits // 8 + (_SCALE_BYTES if self.value_bits == 16 else 0)
-
-    def _values_to_bytes(self, values: np.ndarray, largest: np.ndarray) -> bytes:
-        if self.value_bits == 32:
-            return values.astype("<f4").tobytes()
-        relative = values.astype(np.float64) / np.where(largest > 0, largest, 1)
-        return largest.astype("<f4").tobytes() + relative.astype("<f2").tobytes()
-
-    def _bytes_to_values(self, body: memoryview) -> np.ndarray:
-        if self.value_bits == 32:
-            return np.frombuffer(body, dtype="<f4")
-        largest = np.frombuffer(body[:_SCALE_BYTES], dtype="<f4")
-        relative = np.frombuffer(body[_SCALE_BYTES:], dtype="<f2")
-        return relative.astype(np.float32) * largest
+        bodies = open_rows(self, payloads, dim, public)
+        size = values_size(kept, self.value_bits)
+        for body in bodies:
+            if len(body) < size:
+                raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
+        strings = [body[:size] for body in bodies]
+        values = values_from_bytes(strings, self.value_bits, kept, torch.device("cpu"))
+        estimates = torch.zeros(len(bodies), dim)
+        for row, body, kept_values in zip(estimates, bodies, values, strict=True):
+            row[torch.from_numpy(decode_mask(body[size:], dim, kept))] = kept_values
+        return estimates.to(side.device)
 
 
 def _mask(positions: np.ndarray, dim: int) -> np.ndarray:
@@ -106,16 +93,12 @@ def _mask(positions: np.ndarray, dim: int) -> np.ndarray:
 @lru_cache
 def _affordable(dim: int, bitrate: float, value_bits: int) -> int:
     """The largest k, at least 1, whose values and positions take at most bitrate * dim bits."""
-    budget = bitrate * dim - (8 * _SCALE_BYTES if value_bits == 16 else 0)
+    budget = bitrate * dim - scale_bits(value_bits)
     low, high = 1, dim
     while low < high:
         middle = (low + high + 1) // 2
-        if middle * value_bits + _log2_binomial(dim, middle) <= budget:
+        if middle * value_bits + log2_binomial(dim, middle) <= budget:
             low = middle
         else:
             high = middle - 1
     return low
-
-
-def _log2_binomial(n: int, k: int) -> float:
-    return (lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)) / log(2)

@@ -23,6 +23,7 @@ class Uncompressed:
     wire_id: ClassVar[int] = 0
     aggregation: ClassVar[str] = "mean"
     bitrate: ClassVar[float] = 32.0
+    unbiased: ClassVar[bool] = True
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)

@@ -1,30 +1,39 @@
 """The rotated modulo quantizer: indices modulo a few levels; the server's memory knows the rest."""
 
 from dataclasses import dataclass
-from math import floor
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.bitpack import pack, unpack
+from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
+    check_choice,
     check_sizes,
     checked,
     float32_bytes,
     float32_rows,
     open_rows,
     seal_rows,
+    split,
 )
+from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck
+from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
-from wzfl.theory import best_reach, modulo_distortion, modulo_step
+from wzfl.theory import (
+    best_reach,
+    modulo_moments,
+    modulo_step,
+    posterior_energy,
+    wiener_factor,
+)
 
-_NARROWEST = 2
 _OWN_SCALE_BYTES = 4
 # Far below half the smallest float32, to which a decoded zero vector rounds; nothing is divided by 0.
 _SMALLEST_CELL = 1e-60
@@ -36,155 +45,198 @@ class WynerZiv:
 
     A coordinate decodes to within a cell of its value whenever its rotated distance to the server's
     side information is at most `reach * public.scale`; beyond that it lands a block away. At
-    bitrates that are not whole, a shared random subset takes one bit more; below 2 bits only a
-    subset is sent, scaled up to stay unbiased. Where the server plans no scale (0), the client scales by
-    its own RMS, sends that along, and is decoded without side information.
+    bitrates that are not whole, a shared random subset takes one bit more; below `symbol_bits` only a
+    subset is sent. Where the server plans no scale (0), the client scales by its own RMS (its largest
+    magnitude, if nothing is rotated), sends that along, and is decoded without side information.
 
-    Source: the (subsampled) rotated modulo quantizer of Mayekar, Suresh, Tyagi, "Wyner-Ziv Estimators"
-    (AISTATS 2021), as used by Liang et al., "Wyner-Ziv Gradient Compression for Federated Learning"
-    (2021). Ours: subtractive dither (half the error of stochastic rounding, the published choice),
-    scales instead of bounds, a rotation without padding.
+    Every payload carries a short checksum of the unwrapped indices (`OverflowCheck`), by which the
+    server notices that the planned scale was wrong.
+
+    Source: MQ, RMQ and subsampled RMQ of Mayekar, Suresh, Tyagi, "Wyner-Ziv Estimators" (AISTATS 2021),
+    as used by Liang et al., "Wyner-Ziv Gradient Compression for Federated Learning" (2021). Ours:
+    subtractive dither (half the error of stochastic rounding, the published choice), scales instead
+    of bounds, a rotation without padding, the checksum, the estimators other than "plain".
 
     Attributes:
         bitrate: bits per coordinate.
         rounding: "dither" (shared offset, removed at the decoder) or "stochastic" (as published).
         reach: trusted distance to the side information per rotated coordinate, in units of
             `public.scale`; None takes the value of least error for a Gaussian residual.
-        unbiased: False shrinks the decoded residual by 1 / (1 + omega), omega its relative error: a
+        estimator: "plain", the candidate itself, unbiased within reach; "wiener", y + a (x^ - y) with
+            the best a; "posterior_mean" of a Gaussian residual (dither only). The last two have a
             smaller error, but one that does not average out over clients.
+        symbol_bits: log2 k of the narrowest symbols; lower bitrates send fewer coordinates.
+        rotation: False is MQ, which quantizes the coordinates as they are.
+        on_failure: what a row decodes to whose check fails: "side", the side information alone, or
+            "clip", the decoded residual shortened to the planned norm.
     """
 
     bitrate: float
     rounding: str = "dither"
     reach: float | None = None
-    unbiased: bool = True
+    estimator: str = "plain"
+    symbol_bits: int = 2
+    rotation: bool = True
+    on_failure: str = "side"
 
     wire_id: ClassVar[int] = 4
     aggregation: ClassVar[str] = "mean"
 
     def __post_init__(self) -> None:
         check_bitrate("wyner_ziv", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
-        if self.rounding not in ("dither", "stochastic"):
-            raise InputError(f"rounding is 'dither' or 'stochastic'; got {self.rounding!r}")
+        check_choice("rounding", self.rounding, ("dither", "stochastic"))
+        check_choice("estimator", self.estimator, ("plain", "wiener", "posterior_mean"))
+        check_choice("on_failure", self.on_failure, ("side", "clip"))
         if self.reach is not None and not self.reach > 0:
             raise InputError(f"reach must be above 0, or null for the best; got {self.reach}")
+        narrowest = 1 if self.rounding == "dither" else 2
+        if not narrowest <= self.symbol_bits <= HIGHEST_BITRATE:
+            raise InputError(
+                f"symbol_bits must be {narrowest} to {HIGHEST_BITRATE:g} with rounding"
+                f" {self.rounding}; got {self.symbol_bits}"
+            )
+        if self.estimator == "posterior_mean" and self.rounding != "dither":
+            raise InputError("the posterior mean is that of dither; set rounding=dither")
+
+    @property
+    def unbiased(self) -> bool:
+        return self.estimator == "plain"
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
         dim = updates.shape[1]
-        rotated = rotate(updates, public)
-        own_scale = _root_mean_squares(rotated)
+        allocation = self._allocation(dim)
+        rotated = self._rotate(updates, public)
         planned = public.scale > 0
+        own_scale = self._own_scale(rotated)
         scale = torch.where(planned, public.scale, own_scale)
-        sent = self._sent(rotated, public)
-        noise = public.uniform("rounding", sent.shape[1])
-        bodies = [
-            b"" if known else own
-            for known, own in zip(planned.tolist(), float32_bytes(own_scale[:, None]), strict=True)
-        ]
-        for bits, columns in self._widths(dim):
+        sent = allocation.gather(rotated, public)
+        noise = public.uniform("rounding", allocation.count)
+        symbols, check = [], self._check(allocation)
+        for bits, columns in allocation.widths:
             cells = sent[:, columns].double() / self._cell(bits, scale)
             indices = torch.floor(cells + noise[:, columns])
-            # The remainder by 2**bits; exact in floating point, and several times faster than fmod.
-            residues = indices - torch.floor(indices * 2.0**-bits) * 2.0**bits
-            packed = pack(residues, bits)
-            bodies = [body + more for body, more in zip(bodies, packed, strict=True)]
+            # Exact in floating point, and several times faster than fmod.
+            blocks = torch.floor(indices * 2.0**-bits)
+            check.add(bits, blocks)
+            symbols.append(pack(indices.sub_(blocks, alpha=2.0**bits), bits))
+        own = [
+            b"" if known else sent_along
+            for known, sent_along in zip(
+                planned.tolist(), float32_bytes(own_scale[:, None]), strict=True
+            )
+        ]
+        bodies = [b"".join(row) for row in zip(own, check.to_bytes(), *symbols, strict=True)]
         return seal_rows(self, bodies, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
+        return self.decode_checked(payloads, side, public)[0]
+
+    def decode_checked(
+        self, payloads: list[bytes], side: Tensor, public: Public
+    ) -> tuple[Tensor, Tensor]:
+        """See `SideInformed`."""
         dim = side.shape[1]
-        bodies = open_rows(self, payloads, dim, public)
-        starts = [0 if known else _OWN_SCALE_BYTES for known in (public.scale > 0).tolist()]
-        widths = self._widths(dim)
-        size = sum(packed_size(_length(columns), bits) for bits, columns in widths)
-        check_sizes(bodies, [start + size for start in starts])
-        scale = self._scale(bodies, public)
+        allocation = self._allocation(dim)
+        scale, sums, symbols = self._read(payloads, allocation, public)
         side = side * (public.scale > 0)[:, None]
-        expected = self._sent(rotate(side, public), public)
-        noise = public.uniform("rounding", expected.shape[1])
-        residual = torch.empty_like(expected)
-        for bits, columns in widths:
-            count = _length(columns)
-            stops = [start + packed_size(count, bits) for start in starts]
-            strings = [body[a:b] for body, a, b in zip(bodies, starts, stops, strict=True)]
-            residual[:, columns] = self._residual(
-                unpack(strings, bits, count).to(side.device).double(),
-                expected[:, columns].double(),
-                noise[:, columns],
-                self._cell(bits, scale),
-                2**bits,
-            )
-            starts = stops
-        return side + self._shrinkage(dim) * rotate_back(
-            self._unsent(residual, dim, public), public
-        )
+        expected = allocation.gather(self._rotate(side, public), public)
+        noise = public.uniform("rounding", allocation.count)
+        residual, check = torch.empty_like(expected), self._check(allocation)
+        for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
+            offsets = unpack(strings, bits, length(columns)).to(side.device).double()
+            if self.rounding == "dither":
+                # A dithered index stands for the middle of its cell less the shared offset.
+                offsets.add_(0.5).sub_(noise[:, columns])
+            cell = self._cell(bits, scale)
+            offsets.sub_(expected[:, columns].double().div_(cell))
+            blocks = torch.round(offsets * -(2.0**-bits))
+            check.add(bits, blocks)
+            offsets.add_(blocks, alpha=2.0**bits).mul_(cell)
+            residual[:, columns] = self._estimate(bits, offsets, scale).float()
+        if self.unbiased:
+            residual *= dim / allocation.count
+        residual = self._rotate_back(allocation.scatter(residual, public), public)
+        failed = check.differs(sums)
+        return side + self._on_failure(residual, failed, scale), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
-        gain = 1 + self._noise(dim, scale_ratio)
-        return gain if self.unbiased else gain * self._shrinkage(dim) ** 2
-
-    def _noise(self, dim: int, scale_ratio: float = 1.0) -> float:
-        """omega in E|unbiased estimate - update|**2 = omega |update - side|**2."""
-        widths = self._widths(dim)
-        count = sum(_length(columns) for _, columns in widths)
-        distortion = sum(
-            _length(columns)
-            / count
-            * scale_ratio**2
-            * modulo_distortion(2**bits, self._reach(bits), self.rounding, 1 / scale_ratio)
-            for bits, columns in widths
+        allocation = self._allocation(dim)
+        energy = sum(
+            length(columns) / allocation.count * self._energy(bits, 1 / scale_ratio)
+            for bits, columns in allocation.widths
         )
-        return (dim / count) * (1 + distortion) - 1
+        sampled = allocation.count / dim
+        return energy * scale_ratio**2 * (1 / sampled if self.unbiased else sampled)
 
-    def _shrinkage(self, dim: int) -> float:
-        """The factor on the decoded residual of least squared error."""
-        return 1.0 if self.unbiased else 1 / (1 + self._noise(dim))
-
-    def _residual(
-        self, residues: Tensor, expected: Tensor, noise: Tensor, cell: Tensor, levels: int
-    ) -> Tensor:
-        """Decoded minus expected, `[clients, count]`: the candidate nearest to what is expected."""
-        # A dithered index stands for the middle of its cell less the shared offset.
-        candidate = (residues + 0.5).sub_(noise) if self.rounding == "dither" else residues
-        blocks = (expected / cell).sub_(candidate).div_(levels).round_()
-        return blocks.mul_(levels).add_(candidate).mul_(cell).sub_(expected).float()
-
-    def _widths(self, dim: int) -> list[tuple[int, slice]]:
-        """Bits per symbol, and the columns of the sent coordinates that take them."""
-        if self.bitrate < _NARROWEST:
-            return [(_NARROWEST, slice(0, max(1, round(self.bitrate * dim / _NARROWEST))))]
-        bits = floor(self.bitrate)
-        wide = round((self.bitrate - bits) * dim)
-        both = [(bits + 1, slice(0, wide)), (bits, slice(wide, dim))]
-        return [(width, columns) for width, columns in both if _length(columns)]
-
-    def _order(self, dim: int, public: Public) -> Tensor | None:
-        """`[clients, count]`: which rotated coordinates are sent, in order; None: all, as they are."""
-        widths = self._widths(dim)
-        if len(widths) == 1 and _length(widths[0][1]) == dim:
-            return None
-        return public.subset("sent", dim, sum(_length(columns) for _, columns in widths))
-
-    def _sent(self, rotated: Tensor, public: Public) -> Tensor:
-        order = self._order(rotated.shape[1], public)
-        return rotated if order is None else rotated.gather(1, order)
-
-    def _unsent(self, sent: Tensor, dim: int, public: Public) -> Tensor:
-        """`[clients, dim]`: the sent coordinates in their places, scaled up for those not sent."""
-        order = self._order(dim, public)
-        if order is None:
-            return sent
-        spread = torch.zeros(len(sent), dim, device=sent.device)
-        return spread.scatter_(1, order, sent * (dim / sent.shape[1]))
-
-    def _scale(self, bodies: list[memoryview], public: Public) -> Tensor:
-        """`[clients]`: planned by the server, or sent along."""
+    def _read(
+        self, payloads: list[bytes], allocation: Allocation, public: Public
+    ) -> tuple[Tensor, list[memoryview], list[list[memoryview]]]:
+        """The scales `[clients]`, the checksums, and the packed symbols of each width."""
+        bodies = open_rows(self, payloads, allocation.dim, public)
+        sizes = [CHECK_BYTES, *allocation.sizes]
+        starts = [0 if known else _OWN_SCALE_BYTES for known in (public.scale > 0).tolist()]
+        check_sizes(bodies, [start + sum(sizes) for start in starts])
         scale = public.scale.clone()
-        for row, body in enumerate(bodies):
-            if scale[row] == 0:
-                scale[row] = float32_rows([body[:_OWN_SCALE_BYTES]], scale.device)[0, 0]
-        return scale
+        for row, (body, start) in enumerate(zip(bodies, starts, strict=True)):
+            if start:
+                scale[row] = float32_rows([body[:start]], scale.device)[0, 0]
+        rest = [body[start:] for body, start in zip(bodies, starts, strict=True)]
+        sums, *symbols = split(rest, sizes)
+        return scale, sums, symbols
+
+    def _estimate(self, bits: int, residual: Tensor, scale: Tensor) -> Tensor:
+        """The residual `[clients, count]` that a candidate's distance to what is expected stands for."""
+        if self.estimator == "plain":
+            return residual
+        if self.estimator == "wiener":
+            return residual.mul_(wiener_factor(2**bits, self._reach(bits), self.rounding))
+        unit = scale.double().clamp_min(_SMALLEST_CELL)[:, None]
+        return posterior_mean(residual.div_(unit), 2**bits, self._reach(bits)).mul_(unit)
+
+    def _energy(self, bits: int, residual: float) -> float:
+        """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""
+        reach = self._reach(bits)
+        if self.estimator == "posterior_mean":
+            return posterior_energy(2**bits, reach, residual)
+        energy = modulo_moments(2**bits, reach, self.rounding, residual).energy
+        if self.estimator == "wiener":
+            return energy * wiener_factor(2**bits, reach, self.rounding) ** 2
+        return energy
+
+    def _on_failure(self, residual: Tensor, failed: Tensor, scale: Tensor) -> Tensor:
+        if not bool(failed.any()):
+            return residual
+        factor = torch.zeros_like(scale)
+        if self.on_failure == "clip":
+            planned = scale * residual.shape[1] ** 0.5
+            factor = (planned / torch.linalg.vector_norm(residual, dim=1)).clamp_max(1)
+        return residual * torch.where(failed, factor, 1)[:, None]
+
+    def _allocation(self, dim: int) -> Allocation:
+        return Allocation.of(dim, self.bitrate, self.symbol_bits, 8 * CHECK_BYTES)
+
+    def _check(self, allocation: Allocation) -> OverflowCheck:
+        expected = {
+            bits: modulo_moments(2**bits, self._reach(bits), self.rounding).overflow
+            for bits, _ in allocation.widths
+        }
+        return OverflowCheck(expected)
+
+    def _rotate(self, vectors: Tensor, public: Public) -> Tensor:
+        return rotate(vectors, public) if self.rotation else vectors.float()
+
+    def _rotate_back(self, vectors: Tensor, public: Public) -> Tensor:
+        return rotate_back(vectors, public) if self.rotation else vectors
+
+    def _own_scale(self, rotated: Tensor) -> Tensor:
+        """`[clients]`: a scale for the update itself."""
+        if self.rotation:
+            # Row by row, so that a row's sum does not depend on the batch.
+            return torch.stack([row.double().square().mean().sqrt() for row in rotated]).float()
+        reach = min(self._reach(bits) for bits, _ in self._allocation(rotated.shape[1]).widths)
+        return rotated.abs().amax(dim=1) / reach
 
     def _cell(self, bits: int, scale: Tensor) -> Tensor:
         """`[clients, 1]` float64 cell sizes, at least `_SMALLEST_CELL`."""
@@ -193,13 +245,6 @@ class WynerZiv:
         return (scale.double() * step).clamp_min(_SMALLEST_CELL)[:, None]
 
     def _reach(self, bits: int) -> float:
-        return self.reach if self.reach is not None else best_reach(2**bits, self.rounding)
-
-
-def _root_mean_squares(rows: Tensor) -> Tensor:
-    """`[clients]` float32; row by row, so that a row's sum does not depend on the batch."""
-    return torch.stack([row.double().square().mean().sqrt() for row in rows]).float()
-
-
-def _length(columns: slice) -> int:
-    return int(columns.stop - columns.start)
+        if self.reach is not None:
+            return self.reach
+        return best_reach(2**bits, self.rounding, self.estimator)

@@ -1,0 +1,51 @@
+"""Scaled sign: one bit per coordinate and the mean magnitude."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.compressors.envelope import (
+    check_sizes,
+    checked,
+    float32_bytes,
+    float32_rows,
+    open_rows,
+    seal_rows,
+    split,
+)
+from wzfl.public import Public
+
+_SCALE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ScaledSign:
+    """sign(x) |x|_1 / dim. Biased; its errors are meant to be fed back (EF-signSGD).
+
+    Source: Karimireddy et al., "Error Feedback Fixes SignSGD and other Gradient Compression Schemes"
+    (ICML 2019).
+    """
+
+    wire_id: ClassVar[int] = 10
+    aggregation: ClassVar[str] = "mean"
+    bitrate: ClassVar[float] = 1.0
+    unbiased: ClassVar[bool] = False
+
+    def encode(self, updates: Tensor, public: Public) -> list[bytes]:
+        updates = checked(updates, public)
+        # Row by row, so that a row's sum does not depend on the batch.
+        scales = torch.stack([row.double().abs().mean(dim=0, keepdim=True) for row in updates])
+        parts = zip(float32_bytes(scales), pack(updates < 0, 1), strict=True)
+        return seal_rows(self, [scale + signs for scale, signs in parts], updates.shape[1], public)
+
+    def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
+        dim = side.shape[1]
+        bodies = open_rows(self, payloads, dim, public)
+        sizes = [_SCALE_BYTES, packed_size(dim, 1)]
+        check_sizes(bodies, [sum(sizes)] * len(bodies))
+        scale_bytes, signs = split(bodies, sizes)
+        negative = unpack(signs, 1, dim).to(side.device)
+        return (1 - 2 * negative) * float32_rows(scale_bytes, side.device)
