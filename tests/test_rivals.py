@@ -1,20 +1,31 @@
 """Published properties of the compressors without side information."""
 
-from math import lgamma, log
+import struct
+from math import lgamma, log, log2, pi
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 import wzfl
+from wzfl.compressors.correlated import Correlated
+from wzfl.compressors.daq import DAQ
+from wzfl.compressors.eden import Eden
+from wzfl.compressors.k_level import StochasticKLevel
 from wzfl.compressors.qsgd import QSGD
+from wzfl.compressors.qsgd_elias import QSGDElias
+from wzfl.compressors.randk import RandK
+from wzfl.compressors.scaled_sign import ScaledSign
 from wzfl.compressors.signsgd import SignSGD
+from wzfl.compressors.terngrad import TernGrad
 from wzfl.compressors.topk import TopK
 from wzfl.entropy import decode_mask, encode_mask
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.public import Public
+from wzfl.rotation import rotate, rotate_back
 
 
 def estimate(compressor, updates, public):
@@ -86,3 +97,216 @@ def test_signsgd_is_signs(public):
     expected = torch.tensor([[1.0, -1, 1], [1, 1, -1], [1, 1, -1]])
     assert torch.equal(estimate(SignSGD(), updates, public), expected)
     assert len(SignSGD().encode(updates, public)[0]) == 1 + OVERHEAD_BYTES
+
+
+def nmse(estimates, updates):
+    return float((estimates - updates).square().sum() / updates.square().sum())
+
+
+def gaussian(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(("bits", "published"), [(1, 0.571), (2, 0.133), (3, 0.0358), (4, 0.0096)])
+def test_eden_errs_as_published(bits, published):
+    """D / (1 - D) of the Lloyd-Max quantizer, Vargaftik et al. (ICML 2022)."""
+    updates = gaussian(4, 2**17)
+    error = nmse(estimate(Eden(bits), updates, Public(0, 0, range(4))), updates)
+    assert error == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("bitrate", [0.1, 0.5, 1.5, 2.25])
+@pytest.mark.parametrize("scale", ["unbiased", "least_error"])
+def test_eden_at_any_rate_errs_as_it_states(bitrate, scale):
+    updates = gaussian(8, 2**15)
+    compressor = Eden(bitrate, scale)
+    error = nmse(estimate(compressor, updates, Public(0, 0, range(8))), updates)
+    assert compressor.relative_variance(2**15) == pytest.approx(error, rel=0.03)
+
+
+def test_drive_is_the_scaled_sign_of_rotated_coordinates():
+    updates = gaussian(1, 1000)
+    public = Public(0, 0, (0,))
+    drive = wzfl.build_compressor("drive")
+    rotated = rotate(updates, public)
+    scale = updates.square().sum() / rotated.abs().sum()
+    expected = rotate_back(scale * rotated.sign(), public)
+    torch.testing.assert_close(estimate(drive, updates, public), expected)
+
+
+def test_scaled_sign_of_a_gaussian_vector_errs_as_published():
+    updates = gaussian(4, 2**17)
+    error = nmse(estimate(ScaledSign(), updates, Public(0, 0, range(4))), updates)
+    assert error == pytest.approx(1 - 2 / pi, rel=0.01)
+    assert error == pytest.approx(0.3634, rel=0.01)
+
+
+ADVERSARIES = {
+    "gaussian": gaussian(600),
+    "spike": torch.eye(600)[3],
+    "equal": torch.full((600,), -0.7),
+    "sparse": gaussian(600) * (torch.arange(600) < 20),
+    "two scales": torch.where(torch.arange(600) < 5, 1000.0, 1.0),
+    "ramp": torch.arange(1, 601) ** -1.0,
+}
+
+
+@pytest.mark.parametrize("kind", ADVERSARIES)
+@pytest.mark.parametrize("bitrate", [1, 2, 4])
+def test_elias_coded_qsgd_meets_its_variance_bound(bitrate, kind):
+    """E|error|**2 <= min(d / s**2, sqrt(d) / s) |x|**2, Alistarh et al. (2017), lemma 3.1."""
+    draws, vector = 300, ADVERSARIES[kind]
+    updates, public = vector.expand(draws, -1), Public(0, 0, range(draws))
+    payloads = QSGDElias(bitrate).encode(updates, public)
+    errors = QSGDElias(bitrate).decode(payloads, updates, public) - updates
+    norm, dim = float(vector.norm()), len(vector)
+    levels = torch.tensor([norm / struct.unpack_from("<f", p, 6)[0] for p in payloads])
+    bound = torch.minimum(dim / levels**2, dim**0.5 / levels) * norm**2
+    assert float(errors.square().sum(dim=1).mean()) <= 1.001 * float(bound.mean())
+    assert max(map(len, payloads)) <= bitrate * dim / 8 + 1 + OVERHEAD_BYTES
+
+
+def test_elias_coded_qsgd_takes_the_bits_that_theory_says():
+    """At s = sqrt(d), at most 2.8 d + 32 bits (Alistarh et al. 2017, corollary 3.3)."""
+    dim = 10_000
+    updates, public = gaussian(1, dim), Public(0, 0, (0,))
+    compressor = QSGDElias(2.8)
+    (payload,) = compressor.encode(updates, public)
+    levels = float(updates.norm()) / struct.unpack_from("<f", payload, 6)[0]
+    assert levels >= dim**0.5
+
+
+@pytest.mark.parametrize("kind", ADVERSARIES)
+@pytest.mark.parametrize("rotation", [True, False])
+def test_k_level_meets_its_variance_bound(kind, rotation):
+    """Rounding within a step of the range: E|error|**2 <= d (range / (k - 1))**2 / 4."""
+    draws, vector = 300, ADVERSARIES[kind]
+    updates, public = vector.expand(draws, -1), Public(0, 0, range(draws))
+    errors = estimate(StochasticKLevel(3, rotation), updates, public) - updates
+    values = rotate(updates, public) if rotation else updates
+    ranges = values.amax(dim=1) - values.amin(dim=1)
+    bound = len(vector) * (ranges / 7).square() / 4
+    assert float(errors.square().sum(dim=1).mean()) <= 1.001 * float(bound.mean()) + 1e-6
+
+
+def test_correlated_errors_cancel_where_updates_agree():
+    """The mean of n equal vectors errs far less than 1/n of one, that of different ones still less."""
+    clients, dim = 10, 4096
+    equal = gaussian(1, dim).expand(clients, -1)
+    different = gaussian(clients, dim)
+    ratios = {}
+    for kind, updates in (("equal", equal), ("different", different)):
+        estimates = estimate(Correlated(2, clients), updates, Public(0, 0, range(clients)))
+        mean_error = (estimates - updates).mean(dim=0).square().sum()
+        ratios[kind] = float(mean_error * clients / (estimates - updates)[0].square().sum())
+    assert ratios["equal"] < 0.25
+    assert ratios["different"] < 0.7
+
+
+def test_thresholds_of_a_cohort_are_strata():
+    """One in each of p = 11 strata for 11 clients, and uniform for each client."""
+    thresholds = Correlated(2, 11)._thresholds(5000, Public(0, 0, range(11)))
+    strata = (thresholds * 11).floor().sort(dim=0).values
+    assert torch.equal(strata, torch.arange(11.0)[:, None].expand(-1, 5000).to(strata))
+    assert kstest(thresholds[3].numpy(), "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("value_bits", [4, 8, 16, 32])
+@pytest.mark.parametrize("sparsifier", [TopK, RandK])
+def test_values_of_any_width_take_what_they_say(sparsifier, value_bits, public):
+    updates = gaussian(3, 5000)
+    compressor = sparsifier(0.5, value_bits)
+    payloads = compressor.encode(updates, public)
+    assert 8 * (len(payloads[0]) - OVERHEAD_BYTES) == pytest.approx(0.5 * 5000, rel=0.03)
+    estimates = compressor.decode(payloads, updates, public)
+    kept = estimates != 0
+    scale = 1 if sparsifier is TopK else 5000 / compressor._kept(5000)
+    error = (estimates[kept] / scale - updates[kept]).abs().max()
+    largest = updates.abs().max()
+    assert error <= largest * {4: 1 / 7, 8: 1 / 127, 16: 2**-11, 32: 1e-6}[value_bits]
+
+
+def test_fewer_bits_for_values_leave_more_for_positions(public):
+    updates = gaussian(3, 5000)
+    kept = [int((estimate(TopK(1, bits), updates, public) != 0).sum()) for bits in (32, 16, 4)]
+    assert kept == sorted(kept)
+
+
+@pytest.mark.parametrize("coding", ["entropy", "packed"])
+@pytest.mark.parametrize("clip", [None, 2.5])
+@pytest.mark.parametrize("bucket", [None, 7, 1000])
+def test_terngrad_is_ternary_whatever_the_coding(coding, clip, bucket, public):
+    updates = gaussian(3, 2001)
+    estimates = estimate(TernGrad(bucket, clip, coding), updates, public)
+    assert torch.equal(estimates, estimate(TernGrad(bucket, clip, "entropy"), updates, public))
+    assert (estimates * updates >= 0).all()
+    for start in range(0, 2001, bucket or 2001):
+        ours = estimates[:, start : start + (bucket or 2001)]
+        scale = updates[:, start : start + (bucket or 2001)].abs().amax(dim=1, keepdim=True)
+        magnitudes = ours.abs().amax(dim=1, keepdim=True)
+        assert ((ours == 0) | (ours.abs() == magnitudes)).all()
+        assert (magnitudes <= scale).all()
+
+
+def test_terngrad_is_never_charged_one_bit(public):
+    updates = gaussian(3, 10_000)
+    packed = TernGrad(coding="packed").encode(updates, public)
+    assert 8 * len(packed[0]) / 10_000 == pytest.approx(1.6, abs=0.02)
+    compressor = TernGrad(coding="entropy")
+    payloads = compressor.encode(updates, public)
+    estimates = compressor.decode(payloads, updates, public)
+    nonzero = float((estimates != 0).float().mean())
+    entropy = nonzero - nonzero * log2(nonzero) - (1 - nonzero) * log2(1 - nonzero)
+    assert 8 * len(payloads[0]) / 10_000 == pytest.approx(entropy, rel=0.03)
+
+
+@pytest.mark.parametrize(("name", "digits"), [("bfloat16", 8), ("float16", 11)])
+def test_casts_round_to_their_significant_bits(name, digits, public):
+    updates = gaussian(3, 5000)
+    estimates = estimate(wzfl.build_compressor(name), updates, public)
+    large = updates.abs() > 0.01
+    relative = ((estimates - updates) / updates).abs()[large].max()
+    assert 0.5 * 2.0**-digits < relative <= 1.01 * 2.0**-digits
+    huge = torch.tensor([[3.4e38, -1.0, 1e-30]]).expand(3, -1)
+    assert estimate(wzfl.build_compressor(name), huge, public).isfinite().all()
+
+
+@pytest.mark.parametrize("rotation", [True, False])
+def test_daq_meets_its_variance_bound_at_any_distance(rotation):
+    """Variance at most 2M |x - y| per coordinate; with M a power of two up to twice the largest."""
+    draws, dim = 400, 500
+    updates = gaussian(dim).expand(draws, -1)
+    public = Public(0, 0, range(draws), torch.ones(draws))
+    compressor, errors = DAQ(rotation), []
+    payloads = compressor.encode(updates, public)
+    for distance in (1.0, 0.1, 0.001):
+        side = updates + distance * gaussian(dim, seed=1)
+        squares = (compressor.decode(payloads, side, public) - updates).square().sum(dim=1).mean()
+        values = rotate(updates, public) if rotation else updates
+        largest = 2 * values.abs().amax(dim=1, keepdim=True)
+        apart = rotate(side - updates, public) if rotation else side - updates
+        assert float(squares) <= float((2 * largest * apart.abs()).sum(dim=1).mean())
+        errors.append(float(squares))
+    assert errors[1] < 0.2 * errors[0]
+    assert errors[2] < 0.2 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("compressor", "settings"),
+    [
+        ("eden", {"bitrate": 9}),
+        ("eden", {"scale": "best"}),
+        ("correlated", {"cohort": 0}),
+        ("topk", {"compressor": {"value_bits": 12}}),
+        ("randk", {"value_bits": 1}),
+        ("terngrad", {"coding": "none"}),
+        ("terngrad", {"bucket": 0}),
+        ("terngrad", {"clip": 0}),
+        ("bfloat16", {"format": "float8"}),
+        ("diana", {"alpha": 0}),
+        ("marina", {"full_rate": 2}),
+    ],
+)
+def test_unusable_settings_are_refused(compressor, settings):
+    with pytest.raises(wzfl.InputError, match=r"got|out of range"):
+        wzfl.build_compressor(compressor, **settings)

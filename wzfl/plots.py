@@ -1,6 +1,7 @@
 """Figures: a tidy frame in, axes out; one colour and marker per compressor in all of them."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import matplotlib
@@ -13,19 +14,40 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey.
+# Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
+# is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
+# are sparse.
 _STYLES: dict[str, tuple[str, str, str]] = {
     "none": ("#000000", "-", "o"),
+    "float16": ("#000000", "--", "x"),
+    "bfloat16": ("#000000", ":", "+"),
     "wyner_ziv": ("#D55E00", "-", "D"),
-    "wyner_ziv_shrunk": ("#CC79A7", "-", "P"),
-    "wyner_ziv_rmq": ("#56B4E9", "--", "d"),
+    "wyner_ziv_wiener": ("#CC79A7", "-", "P"),
+    "wyner_ziv_posterior": ("#CC79A7", "--", "X"),
+    "wyner_ziv_rmq": ("#D55E00", "--", "d"),
+    "wyner_ziv_mq": ("#D55E00", "-.", "8"),
+    "rdaq": ("#CC79A7", ":", ">"),
+    "daq": ("#CC79A7", "-.", "<"),
+    "eden": ("#56B4E9", "-", "h"),
+    "drive": ("#56B4E9", ":", "h"),
+    "diana": ("#56B4E9", "-.", "H"),
+    "marina": ("#56B4E9", "--", "p"),
     "qsgd": ("#0072B2", "--", "s"),
+    "qsgd_elias": ("#0072B2", "-", "s"),
+    "k_level": ("#0072B2", "-.", "p"),
+    "correlated": ("#0072B2", ":", "*"),
+    "terngrad": ("#0072B2", ":", "X"),
     "topk": ("#009E73", "-.", "^"),
+    "ef21": ("#009E73", "-", "^"),
+    "randk": ("#009E73", ":", "v"),
     "signsgd": ("#E69F00", ":", "v"),
+    "ef_signsgd": ("#E69F00", "-", "^"),
 }
 _OTHER = ("#666666", "-", "x")
 _LABELS = {"none": "float32"}
 _MARKERS = "os^Dv<>pP*X"
+_CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
+_PANELS_PER_ROW = 5
 
 
 def style() -> None:
@@ -52,6 +74,17 @@ def label(compressor: str) -> str:
     return _LABELS.get(compressor, compressor)
 
 
+def _marked(methods: pd.DataFrame) -> dict[str, str]:
+    """The labels of a sweep's compressors; those that keep a vector at every client have an asterisk."""
+    floats = methods.groupby("compressor").client_floats.max()
+    return {str(name): label(str(name)) + "*" * int(count > 0) for name, count in floats.items()}
+
+
+def _explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
+    if any((methods.client_floats > 0).any() for methods in tables):
+        figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
+
+
 def against_bits(
     sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column: str, ylabel: str
 ) -> Figure:
@@ -62,43 +95,58 @@ def against_bits(
     shows all bitrates of one compressor. Lines are means over seeds, bands their range.
     """
     style()
-    swept = [_swept(methods) for _, _, methods in sweeps]
-    columns = 1 + max((len(names) for names in swept), default=0)
+    panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]
+    columns = min(max(panels), _PANELS_PER_ROW)
+    rows_of = [ceil(count / columns) for count in panels]
     figure, grid = plt.subplots(
-        len(sweeps),
+        sum(rows_of),
         columns,
-        figsize=(3.1 * columns + 0.6, 2.9 * len(sweeps)),
+        figsize=(3.1 * columns + 0.6, 2.9 * sum(rows_of)),
         squeeze=False,
-        sharey="row",
         layout="constrained",
     )
-    for axes_row, (title, rounds, methods), names in zip(grid, sweeps, swept, strict=True):
-        seeds = int(methods.seeds.max())
-        _overview(axes_row[0], rounds, _representatives(methods, column), column)
-        axes_row[0].set_title(f"{title}\neach at its best bitrate, n = {seeds} seeds", fontsize=9)
-        axes_row[0].set_ylabel(ylabel)
-        for axes, name in zip(axes_row[1:], names, strict=False):
-            _all_bitrates(axes, rounds, name, column)
-            axes.set_title(f"{label(name)}, by bitrate", fontsize=9)
-        for axes in axes_row[1 + len(names) :]:
-            axes.set_visible(False)
-        _focus(axes_row[0], rounds, column)
-        for axes in axes_row:
-            axes.set_xscale("log")
-            axes.set_xlabel("uplink bits per client")
+    start = 0
+    for (title, rounds, methods), rows in zip(sweeps, rows_of, strict=True):
+        axes_of_sweep = grid[start : start + rows].reshape(-1)
+        _sweep_panels(list(axes_of_sweep), title, rounds, methods, column)
+        for axes in grid[start : start + rows, 0]:
+            axes.set_ylabel(ylabel)
+        start += rows
+    _explain_marks(figure, [methods for _, _, methods in sweeps])
     return figure
+
+
+def _sweep_panels(
+    panels: Sequence[Axes], title: str, rounds: pd.DataFrame, methods: pd.DataFrame, column: str
+) -> None:
+    """All compressors in the first panel, then one for each that was swept over bitrates."""
+    labels, names = _marked(methods), _swept(methods)
+    seeds = int(methods.seeds.max())
+    _overview(panels[0], rounds, _representatives(methods, column), labels, column)
+    panels[0].set_title(f"{title}\neach at its best bitrate, n = {seeds} seeds", fontsize=9)
+    for axes, name in zip(panels[1:], names, strict=False):
+        axes.sharey(panels[0])
+        _all_bitrates(axes, rounds, name, column)
+        axes.set_title(f"{labels[name]}, by bitrate", fontsize=9)
+    for axes in panels[1 + len(names) :]:
+        axes.set_visible(False)
+    _focus(panels[0], rounds, column)
+    for axes in panels:
+        axes.set_xscale("log")
+        axes.set_xlabel("uplink bits per client")
 
 
 def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column: str) -> Figure:
     """Final accuracy or loss, and bits to target, against measured bits per coordinate."""
     style()
     figure, grid = plt.subplots(
-        len(sweeps), 2, figsize=(8.4, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
+        len(sweeps), 2, figsize=(9.6, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
     )
     for (left, right), (title, _, methods) in zip(grid, sweeps, strict=True):
+        labels = _marked(methods)
         for name, group in methods.groupby("compressor"):
-            _final(left, str(name), group, column)
-            _to_target(right, str(name), group)
+            _final(left, str(name), labels[str(name)], group, column)
+            _to_target(right, str(name), labels[str(name)], group)
         names = {"accuracy": "final test accuracy", "train_loss": "final training loss"}
         left.set_ylabel(names[column])
         left.set_title(f"{title}\nmean and range, n = {int(methods.seeds.max())} seeds", fontsize=9)
@@ -109,7 +157,13 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         _limit_final(left, methods, column)
         for axes in (left, right):
             _bitrate_axis(axes, methods)
-        right.legend(*_unique_handles(left, right), fontsize=7.5, loc="center left")
+        right.legend(
+            *_unique_handles(left, right),
+            fontsize=7.5,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+        )
+    _explain_marks(figure, [methods for _, _, methods in sweeps])
     return figure
 
 
@@ -164,12 +218,16 @@ def _curve(
 
 
 def _overview(
-    axes: Axes, rounds: pd.DataFrame, shown: Sequence[tuple[str, float]], column: str
+    axes: Axes,
+    rounds: pd.DataFrame,
+    shown: Sequence[tuple[str, float]],
+    labels: dict[str, str],
+    column: str,
 ) -> None:
     for name, bitrate in shown:
         colour, dash, marker = _STYLES.get(name, _OTHER)
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
-        text = label(name) if name in ("none", "signsgd") else f"{label(name)}, {bitrate:g} bit"
+        text = labels[name] if name in ("none", "signsgd") else f"{labels[name]}, {bitrate:g} bit"
         axes.plot(
             bits, mean, color=colour, linestyle=dash, marker=marker, markersize=3.5,
             markevery=max(1, len(bits) // 7), label=text,
@@ -210,26 +268,26 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
         axes.set_yscale("log")
 
 
-def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
+def _final(axes: Axes, name: str, text: str, group: pd.DataFrame, column: str) -> None:
     colour, dash, marker = _STYLES.get(name, _OTHER)
     if name == "none":
-        axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=label(name))
+        axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=text)
         return
     errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - group[column].values)
     axes.errorbar(
         group.measured_bitrate, group[column], yerr=errors, color=colour, linestyle=dash,
-        marker=marker, markersize=4, capsize=2, label=label(name),
+        marker=marker, markersize=4, capsize=2, label=text,
     )  # fmt: skip
 
 
-def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
+def _to_target(axes: Axes, name: str, text: str, group: pd.DataFrame) -> None:
     colour, dash, marker = _STYLES.get(name, _OTHER)
     if name == "none":
-        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=label(name))
+        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=text)
         return
     axes.plot(
         group.measured_bitrate, group.bits_to_target, color=colour, linestyle=dash, marker=marker,
-        markersize=4, label=label(name),
+        markersize=4, label=text,
     )  # fmt: skip
 
 

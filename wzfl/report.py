@@ -139,32 +139,39 @@ def _all_methods(sweep: Sweep) -> str:
 
 
 def _loss_verdict(sweep: Sweep) -> str:
-    """Whether a Wyner-Ziv code with history ends at a lower training loss than QSGD and top-k."""
-    swept = sweep.methods[sweep.methods.compressor != BASELINE]
+    """Which compressors a Wyner-Ziv code with history ends below, at equal configured bitrates."""
+    methods = sweep.methods
+    swept = methods[methods.compressor != BASELINE]
     losses = swept.pivot_table("train_loss", "bitrate", "compressor", dropna=False)
-    if not {"qsgd", "topk", "wyner_ziv"} <= set(losses.columns):
-        return "Not all of qsgd, topk and wyner_ziv have finished.\n"
     ours = [name for name in losses.columns if name.startswith("wyner_ziv")]
-    # A rival that diverged (NaN) has not ended at a lower loss.
-    rivals = losses[["qsgd", "topk"]].min(axis=1).fillna(float("inf"))
-    wins = {
-        name: [f"{bitrate:g}" for bitrate in losses.index[losses[name] < rivals] if bitrate <= 1]
-        for name in ours
-    }
-    float32 = _loss(float(sweep.methods.train_loss[sweep.methods.compressor == BASELINE].iloc[0]))
+    stateful = set(swept.compressor[swept.client_floats > 0])
+    rivals = [name for name in losses.columns if name not in ours]
+    if not ours or not rivals:
+        return "Not all compressors have finished.\n"
+    verdicts = []
+    for name in ours:
+        for bitrate, row in losses.iterrows():
+            present = swept.compressor[swept.bitrate == bitrate]
+            at_it = [rival for rival in rivals if rival in set(present)]
+            # One that diverged (NaN) has not ended at a lower loss.
+            higher = [r for r in at_it if row[name] < row.fillna(float("inf"))[r]]
+            lower = [r for r in at_it if r not in higher]
+            verdicts.append(
+                f"- `{name}` at {bitrate:g} bit(s): below {_names(higher, stateful)};"
+                f" not below {_names(lower, stateful)}."
+            )
+    float32 = _loss(float(methods.train_loss[methods.compressor == BASELINE].iloc[0]))
     table = losses.map(_loss).reset_index()
     table["bitrate"] = table.bitrate.map(_number)
-    verdicts = [
-        f"- `{name}` ends below both QSGD and top-k at {', '.join(bitrates)} bit(s) per coordinate."
-        if bitrates
-        else f"- `{name}` does not end below both QSGD and top-k at any bitrate up to 1."
-        for name, bitrates in wins.items()
-    ]
     return (
         f"Final training loss at equal configured bitrates, means over seeds (float32: {float32};"
-        " top-k keeps its error memory at the clients, the others keep nothing there).\n\n"
+        " an asterisk marks compressors that keep a vector at every client).\n\n"
         f"{_markdown(table)}\n\n" + "\n".join(verdicts) + "\n"
     )
+
+
+def _names(compressors: Sequence[str], stateful: set[str]) -> str:
+    return ", ".join(f"{name}{'*' * (name in stateful)}" for name in compressors) or "none"
 
 
 def _ranged(methods: pd.DataFrame, column: str, digits: str) -> list[str]:

@@ -1,0 +1,112 @@
+"""Compressors whose clients remember, and what the server remembers for them."""
+
+import pytest
+import torch
+
+import wzfl
+from wzfl.compressors.eden import Eden
+from wzfl.compressors.qsgd import QSGD
+from wzfl.compressors.topk import TopK
+from wzfl.compressors.wyner_ziv import WynerZiv
+from wzfl.difference import EF21, Diana, Marina
+from wzfl.feedback import ErrorFeedback
+from wzfl.public import Public
+
+CPU = torch.device("cpu")
+DIM = 2000
+
+
+def talk(compressor, updates, rounds):
+    """Yields what the server estimates of `updates` [rounds or 1, clients, dim], round by round."""
+    clients = updates.shape[1]
+    theirs = compressor.init(clients, DIM, CPU)
+    ours = compressor.init(clients, DIM, CPU)
+    for number in range(1, rounds + 1):
+        public = Public(0, number, range(clients))
+        current = updates[min(number, len(updates)) - 1]
+        payloads = compressor.encode(compressor.before(theirs, current, public), public)
+        decoded = compressor.decode(payloads, torch.zeros_like(current), public)
+        theirs = compressor.after(theirs, current, decoded, public)
+        estimates, ours = compressor.received(ours, decoded, public)
+        yield estimates, theirs, ours
+
+
+def constant(clients=2):
+    return torch.randn(1, clients, DIM, generator=torch.Generator().manual_seed(0))
+
+
+def relative(estimates, updates):
+    return float((estimates - updates).norm() / updates.norm())
+
+
+def test_error_feedback_sends_in_the_end_what_was_lost():
+    """The sum of estimates follows the sum of updates to within the memory."""
+    updates, received = constant(), 0
+    for number, (estimates, memory, ours) in enumerate(
+        talk(ErrorFeedback(TopK(2)), updates, 40), 1
+    ):
+        received = received + estimates
+        total = number * updates[0]
+        torch.testing.assert_close(received + memory, total, rtol=1e-4, atol=1e-4)
+        assert not ours.any()
+    assert relative(received / 40, updates[0]) < 0.2
+
+
+@pytest.mark.parametrize("bitrate", [0.5, 1, 2])
+@pytest.mark.parametrize("inner", [Eden, QSGD])
+def test_diana_learns_a_constant_update(bitrate, inner):
+    """Its error vanishes, where a memoryless code's stays; both ends hold the same."""
+    compressor = Diana(inner(bitrate), alpha=None if inner is Eden else 0.1)
+    updates = constant()
+    errors = []
+    for estimates, theirs, ours in talk(compressor, updates, 150):
+        errors.append(relative(estimates, updates[0]))
+        assert torch.equal(theirs, ours)
+    assert errors[-1] < 0.02 * errors[0]
+
+
+def test_ef21_learns_a_constant_update():
+    updates = constant()
+    for estimates, theirs, ours in talk(EF21(TopK(1)), updates, 150):
+        error = relative(estimates, updates[0])
+        assert torch.equal(theirs, ours)
+        assert torch.equal(estimates, ours)
+    assert error < 0.01
+
+
+def test_marina_follows_small_changes_and_starts_anew_in_full_rounds():
+    steps = 0.01 * torch.randn(60, 2, DIM, generator=torch.Generator().manual_seed(1))
+    updates = constant() + steps.cumsum(dim=0)
+    compressor = Marina(Eden(1), full_rate=0.1)
+    full = []
+    talking = enumerate(talk(compressor, updates, 60), start=1)
+    for number, (estimates, theirs, _) in talking:
+        assert torch.equal(theirs, updates[number - 1])
+        error = relative(estimates, updates[number - 1])
+        if compressor._is_full(Public(0, number, (0,))):
+            full.append(number)
+            assert error == 0
+        assert error < 0.1
+    assert full[0] == 1
+    assert 2 <= len(full) <= 15
+
+
+def test_marina_states_the_mean_rate():
+    compressor = wzfl.build_compressor("marina", bitrate=2)
+    assert compressor.bitrate == pytest.approx(2 + 2 - 2 / 16)
+    updates, bits = constant(1), 0
+    for number in range(2, 602):
+        public = Public(0, number, (0,))
+        bits += 8 * len(compressor.encode(updates[0], public)[0])
+    assert bits / 600 / DIM == pytest.approx(compressor.bitrate, rel=0.3)
+
+
+@pytest.mark.parametrize("wrapper", [ErrorFeedback, EF21, Diana, Marina])
+def test_clients_must_be_able_to_decode(wrapper):
+    with pytest.raises(wzfl.InputError, match="can not wrap WynerZiv"):
+        wrapper(WynerZiv(2))
+
+
+def test_diana_needs_a_step_where_the_variance_is_not_stated():
+    with pytest.raises(wzfl.InputError, match="QSGD does not state its relative variance"):
+        Diana(QSGD(2))

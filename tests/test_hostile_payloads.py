@@ -1,0 +1,88 @@
+"""Mutated payloads: a decoder reads what was sealed for it, or raises PayloadError."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import strategies as st
+from test_compressors import NAMES, inner
+
+import wzfl
+from wzfl.compressors import SideInformed
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.public import Public
+
+# 24 compressors x 2 kinds x examples x 25 payloads: over 100 000.
+EXAMPLES = int(os.environ.get("WZFL_FUZZ_EXAMPLES", "90"))
+PER_EXAMPLE = 25
+DIM = 45
+
+mutation = st.tuples(
+    st.sampled_from(["flip", "set", "cut", "extend", "insert", "swap"]),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 255),
+)
+mutations = st.lists(mutation, min_size=1, max_size=4)
+
+
+def mutated(data, changes):
+    data = bytearray(data)
+    for kind, where, value in changes:
+        place = int(where * len(data))
+        if kind == "flip" and data:
+            data[place] ^= 1 << (value % 8)
+        elif kind == "set" and data:
+            data[place] = value
+        elif kind == "cut":
+            del data[place:]
+        elif kind == "extend":
+            data += bytes([value]) * (1 + value % 9)
+        elif kind == "insert":
+            data.insert(place, value)
+        elif data:
+            data[place], data[-1] = data[-1], data[place]
+    return bytes(data)
+
+
+def setting(name, bitrate):
+    compressor = inner(wzfl.build_compressor(name, bitrate=bitrate))
+    public = Public(3, 5, (7,), torch.tensor([0.0 if bitrate < 2 else 0.5]))
+    update = torch.randn(1, DIM, generator=torch.Generator().manual_seed(0))
+    (payload,) = compressor.encode(update, public)
+    return compressor, public, update, payload
+
+
+@pytest.mark.parametrize("name", NAMES)
+@seed(0)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
+)
+def test_a_damaged_payload_is_refused(name, bitrate, all_changes):
+    compressor, public, update, payload = setting(name, bitrate)
+    for changes in all_changes:
+        damaged = mutated(payload, changes)
+        if damaged != payload:
+            with pytest.raises(wzfl.PayloadError):
+                compressor.decode([damaged], update, public)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@seed(0)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
+)
+def test_a_forged_payload_is_refused_or_decodes_to_finite_numbers(name, bitrate, all_changes):
+    """What a client could send that seals nonsense with the right checksum."""
+    compressor, public, update, payload = setting(name, bitrate)
+    (body,) = open_rows(compressor, [payload], DIM, public)
+    for changes in all_changes:
+        forged = seal_rows(compressor, [mutated(bytes(body), changes)], DIM, public)
+        try:
+            estimate = compressor.decode(forged, update, public)
+        except wzfl.PayloadError:
+            continue
+        assert estimate.shape == update.shape
+        assert estimate.isfinite().all() or not isinstance(compressor, SideInformed)
