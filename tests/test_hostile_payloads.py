@@ -4,12 +4,11 @@ import os
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from test_compressors import NAMES, inner
 
 import wzfl
-from wzfl.compressors import SideInformed
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.public import Public
 
@@ -17,6 +16,14 @@ from wzfl.public import Public
 EXAMPLES = int(os.environ.get("WZFL_FUZZ_EXAMPLES", "90"))
 PER_EXAMPLE = 25
 DIM = 45
+
+# Without shrinking: 25 payloads an example take minutes to shrink, and the seed brings a failure back.
+FUZZING = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
 
 mutation = st.tuples(
     st.sampled_from(["flip", "set", "cut", "extend", "insert", "swap"]),
@@ -55,7 +62,7 @@ def setting(name, bitrate):
 
 @pytest.mark.parametrize("name", NAMES)
 @seed(0)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(FUZZING)
 @given(
     st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
 )
@@ -70,7 +77,7 @@ def test_a_damaged_payload_is_refused(name, bitrate, all_changes):
 
 @pytest.mark.parametrize("name", NAMES)
 @seed(0)
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(FUZZING)
 @given(
     st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
 )
@@ -85,4 +92,4 @@ def test_a_forged_payload_is_refused_or_decodes_to_finite_numbers(name, bitrate,
         except wzfl.PayloadError:
             continue
         assert estimate.shape == update.shape
-        assert estimate.isfinite().all() or not isinstance(compressor, SideInformed)
+        assert estimate.isfinite().all()

@@ -151,8 +151,10 @@ def _loss_verdict(sweep: Sweep) -> str:
     verdicts = []
     for name in ours:
         for bitrate, row in losses.iterrows():
-            present = swept.compressor[swept.bitrate == bitrate]
-            at_it = [rival for rival in rivals if rival in set(present)]
+            present = set(swept.compressor[swept.bitrate == bitrate])
+            if name not in present:
+                continue
+            at_it = [rival for rival in rivals if rival in present]
             # One that diverged (NaN) has not ended at a lower loss.
             higher = [r for r in at_it if row[name] < row.fillna(float("inf"))[r]]
             lower = [r for r in at_it if r not in higher]

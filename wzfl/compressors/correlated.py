@@ -14,6 +14,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_sizes,
     checked,
+    finite,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -88,7 +89,7 @@ class Correlated:
             values[:, columns] = (_step(largest, bits) * levels - largest).float()
         values *= dim / allocation.count
         shared = public.common(len(bodies))
-        return rotate_back(allocation.scatter(values, shared), shared)
+        return finite(rotate_back(allocation.scatter(values, shared), shared), public)
 
     def _thresholds(self, count: int, public: Public) -> Tensor:
         """`[clients, count]` float64 in [0, 1): uniform for each client, stratified over the cohort."""

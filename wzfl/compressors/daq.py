@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import check_sizes, checked, open_rows, seal_rows
+from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_rows
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
@@ -70,7 +70,9 @@ class DAQ:
         jumps = above - (thresholds <= expected).int()
         decoded = (2 * largest * jumps + expected).float()
         estimates = rotate_back(decoded, public) if self.rotation else decoded
-        return estimates, torch.zeros(len(bodies), dtype=torch.bool, device=side.device)
+        return finite(estimates, public), torch.zeros(
+            len(bodies), dtype=torch.bool, device=side.device
+        )
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`; that of a Gaussian update without side information.

@@ -14,6 +14,7 @@ from wzfl.compressors.envelope import (
     check_choice,
     check_sizes,
     checked,
+    finite,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -94,7 +95,7 @@ class Eden:
             centroids, _ = _codebook(bits, side.device)
             indices = unpack(strings, bits, length(columns)).to(side.device)
             levels[:, columns] = centroids[indices].float()
-        return rotate_back(allocation.scatter(levels * scales, public), public)
+        return finite(rotate_back(allocation.scatter(levels * scales, public), public), public)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, for large dim: D / (1 - D)."""

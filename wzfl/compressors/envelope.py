@@ -114,6 +114,22 @@ def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> 
     return rows.to(device)
 
 
+def finite(estimates: Tensor, public: Public) -> Tensor:
+    """The estimates `[clients, dim]` as they are.
+
+    Raises:
+        PayloadError: one is not finite, as a forged scale can make it.
+    """
+    norms = torch.linalg.vector_norm(estimates, ord=float("inf"), dim=1)
+    if not bool(norms.isfinite().all()):
+        client = public.clients[int((~norms.isfinite()).nonzero()[0])]
+        raise PayloadError(
+            f"payload of client {client}: decodes to values that are NaN or infinite; expected"
+            " finite float32"
+        )
+    return estimates
+
+
 def _settings(compressor: Compressor) -> bytes:
     """The hyperparameters as text; 2 and 2.0 are the same."""
     assert is_dataclass(compressor)

@@ -14,6 +14,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_sizes,
     checked,
+    finite,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -83,7 +84,7 @@ class StochasticKLevel:
             values[:, columns] = (low + step * levels).float()
         values *= dim / allocation.count
         spread = allocation.scatter(values, public)
-        return rotate_back(spread, public) if self.rotation else spread
+        return finite(rotate_back(spread, public) if self.rotation else spread, public)
 
     def _allocation(self, dim: int) -> Allocation:
         return Allocation.of(dim, self.bitrate, 1, 8 * _RANGE_BYTES)

@@ -14,6 +14,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_sizes,
     checked,
+    finite,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -84,9 +85,9 @@ class QSGD:
         values = levels * norms.repeat_interleave(self.bucket, dim=1)[:, :count]
         sent = self._sent(dim, public)
         if sent is None:
-            return values
+            return finite(values, public)
         estimates = torch.zeros(len(payloads), dim, device=side.device)
-        return estimates.scatter_(1, sent, values * (dim / count))
+        return finite(estimates.scatter_(1, sent, values * (dim / count)), public)
 
     def _count(self, dim: int) -> int:
         """How many coordinates are sent."""

@@ -12,6 +12,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_sizes,
     checked,
+    finite,
     open_rows,
     seal_rows,
 )
@@ -67,7 +68,7 @@ class RandK:
         check_sizes(bodies, [values_size(kept, self.value_bits)] * len(bodies))
         values = values_from_bytes(bodies, self.value_bits, kept, side.device) * (dim / kept)
         estimates = torch.zeros(len(bodies), dim, device=side.device)
-        return estimates.scatter_(1, public.subset("sent", dim, kept), values)
+        return finite(estimates.scatter_(1, public.subset("sent", dim, kept), values), public)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, values' rounding apart."""

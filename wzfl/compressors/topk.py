@@ -13,6 +13,7 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     checked,
+    finite,
     open_rows,
     seal_rows,
 )
@@ -81,7 +82,7 @@ class TopK:
         estimates = torch.zeros(len(bodies), dim)
         for row, body, kept_values in zip(estimates, bodies, values, strict=True):
             row[torch.from_numpy(decode_mask(body[size:], dim, kept))] = kept_values
-        return estimates.to(side.device)
+        return finite(estimates.to(side.device), public)
 
 
 def _mask(positions: np.ndarray, dim: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from wzfl.compressors.envelope import (
     check_choice,
     check_sizes,
     checked,
+    finite,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -158,7 +159,7 @@ class WynerZiv:
             residual *= dim / allocation.count
         residual = self._rotate_back(allocation.scatter(residual, public), public)
         failed = check.differs(sums)
-        return side + self._on_failure(residual, failed, scale), failed
+        return finite(side + self._on_failure(residual, failed, scale), public), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
