@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke draw test format clean
+.PHONY: help install reproduce smoke draw test peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: $(INSTALLED)  ## Lint, check types, run all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pytest tests/test_peers.py
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
