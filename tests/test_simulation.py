@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -6,6 +6,7 @@ import torch
 
 import wzfl
 from wzfl.client import FedSGD, FullGradient, Shard
+from wzfl.config import conf_dir
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.models import logistic
 from wzfl.server import Server
@@ -13,7 +14,7 @@ from wzfl.side_information import Last, Mean, Zero
 from wzfl.simulation import Diverged, Federation, State, run_round, simulate
 
 CLIENTS, DIM = 5, 4 * 13
-COMPRESSORS = ["none", "qsgd", "topk", "signsgd", "wyner_ziv", "wyner_ziv_rmq"]
+COMPRESSORS = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
 
 
 def shards():
@@ -79,6 +80,41 @@ def test_every_compressor_trains(name):
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_the_same_twice(name):
     assert without_seconds(run(federation(name))[0]) == without_seconds(run(federation(name))[0])
+
+
+@dataclass(frozen=True)
+class TooSmall(Last):
+    """Plans a tenth of what it should, from the third round on."""
+
+    def plan(self, memory, clients):
+        planned = super().plan(memory, clients)
+        return planned if float(memory.vectors.norm()) < 1e-3 else 0.1 * planned
+
+
+def test_a_wrong_scale_is_counted_and_costs_no_more_than_the_side_information():
+    records, _ = run(federation("wyner_ziv", bitrate=8, side=TooSmall()))
+    assert records[0]["decode_failures"] == 0
+    failing = [record for record in records if record["decode_failures"] == CLIENTS]
+    assert len(failing) >= 3  # not more: after a failure twice as much is planned
+    for record in failing:
+        assert record["nmse"] == pytest.approx(record["side_information_error"], rel=1e-3)
+    right, _ = run(federation("wyner_ziv", bitrate=8))
+    assert sum(record["decode_failures"] for record in right) <= 3
+
+
+@pytest.mark.parametrize("name", ["topk", "diana", "ef21", "marina"])
+def test_a_client_that_remembers_wrongly_misleads_the_server(name):
+    """The two memories meet in payloads alone: the server can not make up for the client's."""
+    errors = []
+    for mistake in (0.0, 1.0):
+        settings = federation(name)
+        server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.1))
+        state = State.initial(settings, server)
+        for number in (1, 2, 3):
+            run_round(settings, state, number)
+        state.client_memory.add_(mistake)
+        errors.append(run_round(settings, state, 4)["nmse"])
+    assert errors[1] > 2 * errors[0]
 
 
 def test_bits_are_those_of_the_payloads():
