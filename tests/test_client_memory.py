@@ -2,17 +2,24 @@
 
 import pytest
 import torch
+from test_compressors import NAMES
 
 import wzfl
+from wzfl.compressors import SideInformed
 from wzfl.compressors.eden import Eden
 from wzfl.compressors.qsgd import QSGD
 from wzfl.compressors.topk import TopK
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.difference import EF21, Diana, Marina
-from wzfl.feedback import ErrorFeedback
+from wzfl.feedback import ClientMemory, ErrorFeedback
 from wzfl.public import Public
 
 CPU = torch.device("cpu")
+MEMORYLESS = [
+    name
+    for name in NAMES
+    if not isinstance(wzfl.build_compressor(name), SideInformed | ClientMemory)
+]
 DIM = 2000
 
 
@@ -50,6 +57,14 @@ def test_error_feedback_sends_in_the_end_what_was_lost():
         torch.testing.assert_close(received + memory, total, rtol=1e-4, atol=1e-4)
         assert not ours.any()
     assert relative(received / 40, updates[0]) < 0.2
+
+
+@pytest.mark.parametrize("name", MEMORYLESS)
+def test_error_feedback_wraps_any_compressor_that_clients_can_decode(name):
+    compressor, received = ErrorFeedback(wzfl.build_compressor(name, bitrate=2)), 0
+    for number, (estimates, memory, _) in enumerate(talk(compressor, constant(), 3), 1):
+        received = received + estimates
+        torch.testing.assert_close(received + memory, number * constant()[0], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("bitrate", [0.5, 1, 2])
