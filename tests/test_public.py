@@ -64,3 +64,14 @@ def test_each_coordinate_is_as_likely_in_a_subset():
 def test_scales_must_fit_the_clients(scale):
     with pytest.raises(InputError, match="one per client"):
         Public(0, 0, (0, 1), torch.tensor(scale))
+
+
+def test_what_is_common_is_the_same_for_all_and_nobody_s_own(public):
+    common = public.common(3)
+    rows = common.uniform("a", 50)
+    assert (rows == rows[0]).all()
+    assert not (public.uniform("a", 50) == rows).all(dim=1).any()
+    elsewhere = Public(public.seed, public.round, (99,)).common(1)
+    assert torch.equal(elsewhere.uniform("a", 50), rows[:1])
+    later = Public(public.seed, public.round + 1, (99,)).common(1)
+    assert not torch.equal(later.uniform("a", 50), rows[:1])
