@@ -124,6 +124,14 @@ def test_eden_at_any_rate_errs_as_it_states(bitrate, scale):
     assert compressor.relative_variance(2**15) == pytest.approx(error, rel=0.03)
 
 
+def test_eden_says_nothing_where_the_coordinates_that_it_sends_are_zero():
+    """Two passes over two coordinates bring a spike back, and only one of the two is sent."""
+    updates, public = torch.tensor([[1e20, 0.0]]).expand(50, -1), Public(0, 0, range(50))
+    estimates = estimate(Eden(0.5), updates, public)
+    assert estimates.isfinite().all()
+    assert (estimates == 0).all(dim=1).any()
+
+
 def test_drive_is_the_scaled_sign_of_rotated_coordinates():
     updates = gaussian(1, 1000)
     public = Public(0, 0, (0,))

@@ -76,7 +76,8 @@ class Eden:
             symbols.append(pack(indices, bits))
         products = _row_sums(sent * levels)
         if self.unbiased:
-            scales = energies / torch.where(products > 0, products, 1)
+            # None of the few sent coordinates may say anything: they are all 0.
+            scales = torch.where(products > 0, energies / products, 0)
         else:
             scales = products / _row_sums(levels.square())
         parts = zip(float32_bytes(scales[:, None]), *symbols, strict=True)
