@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke draw test peers format clean
+.PHONY: help install reproduce smoke rate-distortion draw test peers format clean
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z_]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Create .venv with the tested versions
 
@@ -23,6 +23,15 @@ reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/rep
 
 smoke: $(INSTALLED)  ## The same on a tiny sweep, in results/smoke, under a minute
 	$(BIN)/python scripts/reproduce.py --preset smoke --results-dir results/smoke
+
+rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training
+	$(BIN)/python scripts/record_updates.py || $(BIN)/python scripts/record_updates.py experiment=digits_by_class
+	$(BIN)/python scripts/rate_distortion.py -m source=gaussian,lognormal,sparse
+	for path in results/updates/*.safetensors; do \
+		$(BIN)/python scripts/rate_distortion.py -m source=gradients \
+			source.recording=$$(basename $$path .safetensors) || exit 1; \
+	done
+	$(BIN)/python scripts/draw.py
 
 draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing
 	$(BIN)/python scripts/draw.py

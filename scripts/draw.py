@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from rate_distortion_figures import TABLE, draw_rate_distortion
 
 from wzfl.config import conf_dir
 from wzfl.plots import against_bits, by_bitrate, save
+from wzfl.rate_distortion import load_table
 from wzfl.report import Sweep, report
 from wzfl.summary import load_sweep, methods
 
@@ -33,7 +35,10 @@ def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str])
         sys.exit(f"error: no finished experiments in {results_dir}; run `make reproduce` first")
     _tables(results_dir, sweeps)
     path = results_dir / "report.md"
-    path.write_text(report(sweeps, skipped, _figures(results_dir, plan, sweeps)))
+    figures = _figures(results_dir, plan, sweeps) + draw_rate_distortion(results_dir)
+    table = results_dir / TABLE
+    measured = load_table(table) if table.is_file() else None
+    path.write_text(report(sweeps, skipped, figures, measured))
     return path
 
 

@@ -5,6 +5,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -49,9 +50,11 @@ def _count(config: DictConfig) -> int:
     overrides = [f"{key}={value}" for key, value in params.items()] + list(
         config.hydra.overrides.task
     )
+    # glob(...) asks the loader which choices there are.
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     swept = {
         override.key_or_group: len(list(override.sweep_string_iterator()))
-        for override in OverridesParser.create().parse_overrides(overrides)
+        for override in parser.parse_overrides(overrides)
         if override.is_sweep_override()
     }
     return prod(swept.values())

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     if _side_by_side():
         exit_with_parent()
-    settings = _settings(config)
+    settings = used_settings(config)
     folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
     try:
         with folder.claimed():
@@ -67,7 +67,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     device = resolve_device(config.device)
     compressor: Compressor = build(config.compressor)
     data: Dataset = to_device(build(config.dataset), device)
-    federation = _federation(config, settings, compressor, data)
+    federation = build_federation(config, settings, compressor, data)
     server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
     _announce(folder.id, device, data, federation, config)
 
@@ -111,7 +111,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     log.info("run %s: %.1f s, in %s", folder.id, summary["wall_seconds"], folder.path)
 
 
-def _settings(config: DictConfig) -> dict[str, Any]:
+def used_settings(config: DictConfig) -> dict[str, Any]:
     """The resolved config, without what this run does not use."""
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
@@ -123,9 +123,10 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def _federation(
+def build_federation(
     config: DictConfig, settings: dict[str, Any], compressor: Compressor, data: Dataset
 ) -> Federation:
+    """The clients, their work and the codec that a config describes."""
     parts = build(config.partition).split(data.train_y, config.seed)
     aggregation = config.server.aggregation
     return Federation(

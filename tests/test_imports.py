@@ -65,6 +65,7 @@ def test_side_information_sees_no_compressor():
 
 def test_figures_see_frames_only():
     assert ours("plots.py") == set()
+    assert ours("rate_distortion_plots.py") <= {"plots", "theory"}
 
 
 def test_hydra_and_wandb_stay_at_the_edge():

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 import yaml
 
+import wzfl
 from wzfl.plots import against_bits, by_bitrate, save
+from wzfl.rate_distortion import measure, merge_row
 from wzfl.report import Sweep, report
 from wzfl.results import COLUMNS, RunFolder, SweepFolder
+from wzfl.sources import Gaussian
 from wzfl.summary import best_by_compressor, bits_to_target, load_sweep, methods, target_accuracy
 
 CLIENTS, DIM, ROUNDS = 4, 100, 3
@@ -182,6 +185,18 @@ def test_draw_writes_tables_figures_and_report(results):
     assert len(pd.read_csv(results / "runs.csv")) == 16
     assert len(pd.read_csv(results / "methods.csv")) == 8
     assert (results / "figures" / "accuracy_vs_bits_digits.pdf").exists()
+
+
+def test_measurements_without_training_are_in_the_report(results):
+    plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}]
+    for name, bitrate in (("eden", 1), ("eden", 0.5), ("wyner_ziv", 2), ("none", 32)):
+        compressor = wzfl.build_compressor(name, bitrate=bitrate)
+        measured = measure(compressor, Gaussian(2, 500, 20), 1, 0)
+        merge_row(results / "rate_distortion.csv", measured | {"compressor": name})
+    text = draw.draw(results, plan, {}).read_text()
+    assert "### gaussian: 2 vectors of 500 coordinates" in text
+    assert "| limit     | compressor   | 0.5   | 1   | 2   |" in text
+    assert "![rate_distortion_gaussian](figures/rate_distortion_gaussian.png)" in text
 
 
 def test_drawing_nothing_says_what_to_do(tmp_path):

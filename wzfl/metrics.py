@@ -14,10 +14,18 @@ def relative_error(estimates: Tensor, updates: Tensor) -> float:
 
     Both are `[clients, dim]`; NaN when every update is zero.
     """
-    errors = (estimates - updates).double().square().sum(dim=1)
-    energies = updates.double().square().sum(dim=1)
-    nonzero = energies > 0
-    return float((errors[nonzero] / energies[nonzero]).mean())
+    return mean_energy_ratio(estimates - updates, updates)
+
+
+def mean_energy_ratio(vectors: Tensor, references: Tensor) -> float:
+    """Mean over clients of |vector|**2 / |reference|**2; clients with a zero reference are left out.
+
+    Both are `[clients, dim]`; NaN when every reference is zero.
+    """
+    energies = vectors.double().square().sum(dim=1)
+    reference_energies = references.double().square().sum(dim=1)
+    nonzero = reference_energies > 0
+    return float((energies[nonzero] / reference_energies[nonzero]).mean())
 
 
 @torch.no_grad()

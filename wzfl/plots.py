@@ -1,8 +1,9 @@
 """Figures: a tidy frame in, axes out; one colour and marker per compressor in all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -83,6 +84,18 @@ def _marked(methods: pd.DataFrame) -> dict[str, str]:
 def _explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
     if any((methods.client_floats > 0).any() for methods in tables):
         figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
+
+
+def look(compressor: str) -> dict[str, Any]:
+    """A compressor's colour, dashes and marker, as matplotlib's keywords."""
+    colour, dash, marker = _STYLES.get(compressor, _OTHER)
+    return {"color": colour, "linestyle": dash, "marker": marker}
+
+
+def in_order(compressors: Iterable[str]) -> list[str]:
+    """Each compressor once, in the order of all legends."""
+    names = set(compressors)
+    return [name for name in _STYLES if name in names] + sorted(names - set(_STYLES))
 
 
 def against_bits(
@@ -180,9 +193,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 def _swept(methods: pd.DataFrame) -> list[str]:
     """The compressors of a sweep with more than one bitrate."""
     counts = methods.groupby("compressor").bitrate.nunique()
-    return [name for name in _STYLES if counts.get(name, 0) > 1] + [
-        str(name) for name in counts[counts > 1].index if name not in _STYLES
-    ]
+    return in_order(counts[counts > 1].index)
 
 
 def _representatives(methods: pd.DataFrame, column: str) -> list[tuple[str, float]]:

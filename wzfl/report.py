@@ -28,8 +28,17 @@ class Sweep:
     shows: str
 
 
-def report(sweeps: Sequence[Sweep], skipped: Mapping[str, str], figures: Sequence[str]) -> str:
-    """The whole report; `skipped` maps experiments that did not run to the reason."""
+def report(
+    sweeps: Sequence[Sweep],
+    skipped: Mapping[str, str],
+    figures: Sequence[str],
+    measured: pd.DataFrame | None = None,
+) -> str:
+    """The whole report.
+
+    `skipped` maps experiments that did not run to the reason; `measured` is the table of
+    `wzfl.rate_distortion`.
+    """
     parts = ["# Accuracy against bits\n", _INTRODUCTION, _environment(sweeps)]
     if skipped:
         lines = [f"- `{name}`: {reason}" for name, reason in skipped.items()]
@@ -38,6 +47,8 @@ def report(sweeps: Sequence[Sweep], skipped: Mapping[str, str], figures: Sequenc
     for sweep in sweeps:
         if sweep.shows != "reference":
             parts.append(_section(sweep))
+    if measured is not None:
+        parts.append(_rate_distortion(measured))
     parts.append("## Figures\n\n" + "\n\n".join(f"![{n}](figures/{n}.png)" for n in figures) + "\n")
     return "\n".join(parts)
 
@@ -174,6 +185,25 @@ def _loss_verdict(sweep: Sweep) -> str:
 
 def _names(compressors: Sequence[str], stateful: set[str]) -> str:
     return ", ".join(f"{name}{'*' * (name in stateful)}" for name in compressors) or "none"
+
+
+def _rate_distortion(measured: pd.DataFrame) -> str:
+    """Gaps to the Gaussian limits by source, compressor and configured bitrate."""
+    text = ["## Rate and distortion on vectors\n\nBy `make rate-distortion`, without training.\n"]
+    for source, rows in measured.groupby("source"):
+        first = rows.iloc[0]
+        bits = rows.bitrate.map(lambda bitrate: f"{bitrate:.3g}")
+        gaps = rows.assign(bits=bits).pivot_table("gap_db", ["limit", "compressor"], "bits")
+        columns = [b for b in bits[rows.bitrate.sort_values().index].unique() if b in gaps.columns]
+        table = gaps[columns].map(lambda gap: _number(gap, ".1f")).reset_index()
+        table["limit"] = table.limit.map({"wyner_ziv": "Wyner-Ziv", "shannon": "Shannon"})
+        text.append(
+            f"### {str(source).replace('_', ' ')}: {int(first.clients)} vectors of {int(first.dim)}"
+            f" coordinates, |x − y|² / |x|² = {first.side_information_error:.3g}\n\n"
+            "Gap to the limit of Gaussian vectors in dB at the measured bits, by configured bits per"
+            f" coordinate:\n\n{_markdown(table)}\n"
+        )
+    return "\n".join(text)
 
 
 def _ranged(methods: pd.DataFrame, column: str, digits: str) -> list[str]:

@@ -51,6 +51,30 @@ def run_id(config: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lets one process at a time into the block; `path` is there as long as one waits or is inside.
+
+    Raises:
+        InputError: the folder of `path` can not be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"results can not be written to {path.parent.absolute()} ({error.strerror}); choose"
+            " another folder with results_dir=..."
+        ) from error
+    try:
+        yield
+    finally:
+        # While it is held: whoever waits for it notices that its file is gone, and asks anew.
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Where one run is written.
@@ -78,21 +102,8 @@ class RunFolder:
         Raises:
             InputError: the results folder can not be written.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / f"{self.id}.lock")
-            lock.acquire()
-        except OSError as error:
-            raise InputError(
-                f"results can not be written to {self.root.absolute()} ({error.strerror}); choose"
-                " another folder with results_dir=..."
-            ) from error
-        try:
+        with locked(self.root / f"{self.id}.lock"):
             yield
-        finally:
-            # While it is held: whoever waits for it notices that its file is gone, and asks anew.
-            Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
 
     def start(self, config: Mapping[str, Any]) -> "PartialRun":
         """Starts the run's files anew; what a killed run left is removed."""

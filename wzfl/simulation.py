@@ -1,7 +1,7 @@
 """Federated training, one round function for every compressor."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,10 @@ from wzfl.side_information import Memory, SideInformation
 
 # Coordinates encoded or decoded at once: on a CPU as many as fit the cache, on a GPU its memory.
 _CHUNK = {"cpu": 2**17, "cuda": 2**27}
+
+
+# Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
+Observe = Callable[[int, Tensor, Tensor], None]
 
 
 class Diverged(ArithmeticError):
@@ -91,8 +95,10 @@ class State:
         return cls(server, side, clients, server_side)
 
 
-def run_round(federation: Federation, state: State, round: int) -> dict[str, float]:
-    """Advances `state` by one round and returns what was observed.
+def run_round(
+    federation: Federation, state: State, round: int, observe: Observe | None = None
+) -> dict[str, float]:
+    """Advances `state` by one round and returns what was observed; `observe` is shown the vectors.
 
     Raises:
         Diverged: an update is not finite.
@@ -138,6 +144,8 @@ def run_round(federation: Federation, state: State, round: int) -> dict[str, flo
     state.server.step(aggregate(estimates, examples, federation.aggregation))
 
     # Observer: sees both ends, changes neither.
+    if observe is not None:
+        observe(round, updates, side)
     return {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
@@ -156,6 +164,7 @@ def simulate(
     eval_every: int,
     test_x: Tensor,
     test_y: Tensor,
+    observe: Observe | None = None,
 ) -> Iterator[dict[str, float]]:
     """One record per round; `test_loss` and `test_accuracy` every `eval_every` rounds and at the end.
 
@@ -167,7 +176,7 @@ def simulate(
     state = State.initial(federation, server)
     for round in range(1, rounds + 1):
         start = time.perf_counter()
-        record = run_round(federation, state, round)
+        record = run_round(federation, state, round, observe)
         test_loss = test_accuracy = float("nan")
         if round % eval_every == 0 or round == rounds:
             weights = server.weights.detach()

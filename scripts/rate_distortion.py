@@ -1,0 +1,62 @@
+"""Measures bits and errors of one compressor on vectors, or with -m of all; trains nothing.
+
+    python scripts/rate_distortion.py compressor=qsgd bitrate=4 source=lognormal
+    python scripts/rate_distortion.py -m source=gaussian,lognormal,sparse
+
+A job is a row of results/rate_distortion.csv; a sweep ends with the figures. See
+conf/rate_distortion.yaml.
+"""
+
+import logging
+from pathlib import Path
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from rate_distortion_figures import TABLE
+from run_command import run_command
+
+from wzfl.config import build, conf_dir
+from wzfl.environment import exit_with_parent
+from wzfl.errors import InputError
+from wzfl.rate_distortion import measure, merge_row
+from wzfl.results import SweepFolder
+from wzfl.sources import Source
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="rate_distortion")
+def main(config: DictConfig) -> None:
+    settings = HydraConfig.get()
+    in_sweep = settings.mode == RunMode.MULTIRUN
+    if in_sweep and "Basic" not in settings.launcher._target_:
+        exit_with_parent()
+    torch.set_num_threads(config.threads)
+    source: Source = build(config.source)
+    source.draw(config.seed)  # what is wrong with the source is no matter of the compressor
+    try:
+        measured = measure(build(config.compressor), source, config.draws, config.seed)
+    except InputError as error:
+        if not in_sweep:
+            raise
+        log.info("left out %s: %s", config.names.compressor, error)
+    else:
+        row = measured | {"compressor": config.names.compressor}
+        merge_row(Path(config.results_dir) / TABLE, row)
+        log.info("%s", _line(row))
+    if in_sweep:
+        SweepFolder(Path(settings.sweep.dir)).mark(settings.job.num, config.names.compressor)
+
+
+def _line(row: dict) -> str:
+    return (
+        f"{row['source']}: {row['compressor']} {row['bits_per_coordinate']:.4g} bits,"
+        f" NMSE {row['nmse']:.4g}, {row['gap_db']:.2f} dB from the {row['limit']} limit"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

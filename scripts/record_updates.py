@@ -1,0 +1,80 @@
+"""Keeps the updates of some rounds of a training run, and what the server then expected of them.
+
+    python scripts/record_updates.py
+    python scripts/record_updates.py experiment=digits_by_class record_rounds=[5,60]
+
+Writes results/updates/<dataset>_<partition>_round_<r>.safetensors, which
+`python scripts/rate_distortion.py source=gradients` reads. Trains with the settings of
+conf/record_updates.yaml, which are those of scripts/train.py, up to the last of these rounds.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+from run_command import run_command
+from torch import Tensor
+from train import build_federation, used_settings
+
+from wzfl.compressors import Compressor
+from wzfl.config import build, conf_dir
+from wzfl.datasets import Dataset, to_device
+from wzfl.environment import resolve_device
+from wzfl.errors import InputError
+from wzfl.server import Server
+from wzfl.simulation import Diverged, simulate
+from wzfl.sources import save_recording
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="record_updates")
+def main(config: DictConfig) -> None:
+    wanted = set(config.record_rounds)
+    if not wanted or min(wanted) < 1:
+        raise InputError(f"record_rounds must be rounds from 1; got {list(config.record_rounds)}")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    settings = used_settings(config)
+    for round, (updates, side) in _vectors(config, settings, wanted).items():
+        path = (
+            Path(config.results_dir) / "updates" / f"{config.recording}_round_{round}.safetensors"
+        )
+        choices = {key: config[key] for key in ("seed", "bitrate")} | settings["names"]
+        save_recording(path, updates, side, choices | {"round": round})
+        log.info("updates of round %d: %s", round, path)
+
+
+def _vectors(
+    config: DictConfig, settings: dict[str, Any], wanted: set[int]
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """By round, updates and side information, both `[clients, dim]`.
+
+    Raises:
+        InputError: training diverges before.
+    """
+    device = resolve_device(config.device)
+    compressor: Compressor = build(config.compressor)
+    data: Dataset = to_device(build(config.dataset), device)
+    federation = build_federation(config, settings, compressor, data)
+    server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
+    kept = {}
+
+    def keep(round: int, updates: Tensor, side: Tensor) -> None:
+        if round in wanted:
+            kept[round] = (updates.cpu().clone(), side.cpu().clone())
+
+    rounds = max(wanted)
+    try:
+        for _ in simulate(federation, server, rounds, rounds, data.test_x, data.test_y, keep):
+            pass
+    except Diverged as error:
+        raise InputError(f"{error}; lower server.optimizer.lr or record earlier rounds") from error
+    return kept
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,205 @@
+"""Compressors on vectors: sources, measurements, the table and the figures."""
+
+import sys
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import rate_distortion
+import record_updates
+import torch
+from conftest import SCRIPTS
+from run_command import run_command
+
+import wzfl
+from wzfl.plots import save
+from wzfl.rate_distortion import COLUMNS, KEY, load_table, measure, merge_row
+from wzfl.rate_distortion_plots import rate_distortion as figure_of
+from wzfl.sources import Gaussian, Lognormal, Recorded, Sparse, save_recording
+from wzfl.theory import best_reach, gap_db, modulo_distortion
+
+SOURCES = [Gaussian, Lognormal, Sparse]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("snr_db", [0, 10, 20])
+def test_side_information_is_as_good_as_asked_for(source, snr_db):
+    updates, side = source(3, 20_000, snr_db).draw(0)
+    assert updates.shape == side.shape == (3, 20_000)
+    ratio = (updates - side).square().sum(dim=1) / updates.square().sum(dim=1)
+    torch.testing.assert_close(
+        -10 * ratio.log10(), torch.full((3,), float(snr_db)), atol=0.15, rtol=0
+    )
+    again, _ = source(3, 20_000, snr_db).draw(0)
+    other, _ = source(3, 20_000, snr_db).draw(1)
+    assert torch.equal(updates, again)
+    assert not torch.equal(updates, other)
+
+
+def test_sparse_and_lognormal_are_what_they_say():
+    updates, _ = Sparse(2, 10_000, 20, density=0.03).draw(0)
+    assert (updates != 0).sum(dim=1).tolist() == [300, 300]
+    updates, _ = Lognormal(2, 100_000, 20, sigma=0.5).draw(0)
+    assert float(updates.abs().log().std()) == pytest.approx(0.5, rel=0.02)
+    assert abs(float(updates.sign().mean())) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("source", "settings"),
+    [(Gaussian, {"clients": 0}), (Sparse, {"density": 0}), (Lognormal, {"sigma": -1})],
+)
+def test_unusable_sources_are_refused(source, settings):
+    with pytest.raises(wzfl.InputError, match="got"):
+        source(**{"clients": 2, "dim": 10, "snr_db": 10} | settings)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_known_code_is_as_far_from_the_limit_as_computed(bits):
+    row = measure(wzfl.build_compressor("wyner_ziv", bitrate=bits), Gaussian(2, 2**15, 20), 1, 0)
+    distortion = modulo_distortion(2**bits, best_reach(2**bits, "dither"), "dither")
+    assert row["limit"] == "wyner_ziv"
+    assert row["bits_per_coordinate"] == 8 * (2**15 * bits // 8 + 4 + 10) / 2**15
+    assert row["gap_db"] == pytest.approx(gap_db(distortion, row["bits_per_coordinate"]), abs=0.15)
+
+
+def test_errors_of_the_mean_fall_with_clients_unless_biased():
+    unbiased = measure(wzfl.build_compressor("eden", bitrate=1), Gaussian(10, 4096, 20), 1, 0)
+    assert unbiased["nmse_of_mean"] == pytest.approx(unbiased["nmse"] / 10, rel=0.1)
+    assert unbiased["limit"] == "shannon"
+    exact = measure(wzfl.build_compressor("none"), Gaussian(2, 100, 20), 1, 0)
+    assert exact["nmse"] == 0
+    assert exact["gap_db"] != exact["gap_db"]
+
+
+def test_votes_have_no_error():
+    with pytest.raises(wzfl.InputError, match="votes without a magnitude"):
+        measure(wzfl.build_compressor("signsgd"), Gaussian(2, 100, 20), 1, 0)
+
+
+def row(**changes):
+    values = dict.fromkeys(COLUMNS, 1.0) | {"source": "gaussian", "compressor": "none"}
+    return values | {"limit": "shannon"} | changes
+
+
+def test_a_row_replaces_that_of_the_same_key_only(tmp_path):
+    path = tmp_path / "table.csv"
+    merge_row(path, row(nmse=0.5))
+    merge_row(path, row(nmse=0.1234567890123, snr_db=float("nan"), source="gradients"))
+    merge_row(path, row(nmse=0.25))
+    merge_row(path, row(nmse=0.125, bitrate=0.5))
+    table = load_table(path)
+    assert table.nmse.tolist() == [0.125, 0.25, 0.1234567890123]
+    assert table.compressor.tolist() == ["none"] * 3
+    merge_row(path, row(nmse=0.75, snr_db=float("nan"), source="gradients"))
+    assert load_table(path).nmse.tolist() == [0.125, 0.25, 0.75]
+
+
+def test_writers_take_turns(tmp_path):
+    path = tmp_path / "table.csv"
+    writers = [
+        threading.Thread(target=merge_row, args=(path, row(bitrate=float(bitrate))))
+        for bitrate in range(8)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert load_table(path).bitrate.tolist() == [float(bitrate) for bitrate in range(8)]
+    assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path, capfd):
+    """Calls a script's main in this process; returns its exit status and what it printed."""
+    monkeypatch.delenv("WZFL_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script.__name__}.py"), *arguments])
+        status = 0
+        try:
+            run_command(script.main)
+        except SystemExit as stop:
+            status = stop.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def test_a_sweep_fills_the_table_and_draws(call):
+    status, printed = call(
+        rate_distortion, "-m", "hydra/launcher=basic", "dim=500", "clients=2",
+        "compressor=eden,wyner_ziv,signsgd", "bitrate=1,9",
+    )  # fmt: skip
+    assert status == 0
+    assert "left out eden: bitrate=9 is out of range" in printed
+    assert "left out signsgd" in printed
+    table = load_table(Path("results/rate_distortion.csv"))
+    assert table[["compressor", "bitrate"]].to_numpy().tolist() == [
+        ["eden", 1.0],
+        ["wyner_ziv", 1.0],
+        ["wyner_ziv", 9.0],
+    ]
+    assert not table.duplicated(KEY).any()
+    assert Path("results/figures/rate_distortion_gaussian.pdf").stat().st_size > 5000
+
+
+def test_a_single_run_explains_a_refusal(call):
+    status, printed = call(rate_distortion, "compressor=eden", "bitrate=9", "dim=500")
+    assert status == 2
+    assert "bitrate=9 is out of range for eden" in printed
+
+
+def test_recorded_updates_are_a_source(call):
+    quick = ["experiment=digits_by_class", "clients=3", "record_rounds=[1,4]", "threads=1"]
+    status, printed = call(record_updates, *quick)
+    assert status == 0
+    name = "digits_by_class_round_4"
+    assert f"results/updates/{name}.safetensors" in printed
+    updates, side = Recorded("results/updates", name).draw(0)
+    assert updates.shape == side.shape == (3, 7510)
+    assert 0 < (updates - side).norm() < 2 * updates.norm()
+    assert not Recorded("results/updates", "digits_by_class_round_1").draw(0)[1].any()
+    status, printed = call(
+        rate_distortion, "source=gradients", f"source.recording={name}", "compressor=qsgd"
+    )
+    assert status == 0
+    assert f"gradients_{name}: qsgd" in printed
+
+
+def test_what_is_not_recorded_says_how_to_record_it(call, tmp_path):
+    status, printed = call(rate_distortion, "source=gradients")
+    assert status == 2
+    assert "record with `python scripts/record_updates.py`" in printed
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"nonsense")
+    with pytest.raises(wzfl.InputError, match="is no recording of updates"):
+        Recorded(str(tmp_path), "broken").draw(0)
+
+
+def test_a_recording_is_there_as_a_whole(tmp_path):
+    path = tmp_path / "updates" / "some.safetensors"
+    save_recording(path, torch.ones(2, 3), torch.zeros(2, 3), {"round": 4})
+    assert [file.name for file in path.parent.iterdir()] == ["some.safetensors"]
+
+
+@pytest.mark.parametrize("source", ["gaussian", "gradients_some"])
+def test_figures_are_drawn_and_reproducible(tmp_path, source):
+    rows = pd.DataFrame(
+        [
+            row(
+                source=source, compressor=name, bitrate=bits, bits_per_coordinate=bits,
+                nmse=4.0**-bits * loss, gap_db=loss, limit=limit, side_information_error=0.01,
+                dim=1000, clients=10, snr_db=20.0,
+            )
+            for name, loss, limit in (("eden", 2, "shannon"), ("wyner_ziv", 0.05, "wyner_ziv"))
+            for bits in (1.0, 2.0, 4.0)
+        ]
+    )  # fmt: skip
+    first = save(figure_of(rows), tmp_path / "a", "figure")
+    second = save(figure_of(rows), tmp_path / "b", "figure")
+    for one, other in zip(first, second, strict=True):
+        assert one.stat().st_size > 10_000
+        assert one.read_bytes() == other.read_bytes()
