@@ -104,8 +104,9 @@ def against_bits(
     """`column` against uplink bits per client; a row of panels per sweep.
 
     Each sweep is a title, its rounds, and its methods (of `wzfl.summary`). The first panel compares
-    compressors, each at the bitrate that reaches the target with the fewest bits; each further one
-    shows all bitrates of one compressor. Lines are means over seeds, bands their range.
+    compressors, each at the bitrate that reaches the target accuracy with the fewest bits (losses: at its
+    lowest bitrate); each further one shows all bitrates of one compressor. Lines are means over seeds,
+    bands their range.
     """
     style()
     panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]
@@ -114,7 +115,7 @@ def against_bits(
     figure, grid = plt.subplots(
         sum(rows_of),
         columns,
-        figsize=(3.1 * columns + 0.6, 2.9 * sum(rows_of)),
+        figsize=(3.1 * columns + 0.6, 3.4 * sum(rows_of)),
         squeeze=False,
         layout="constrained",
     )
@@ -136,7 +137,8 @@ def _sweep_panels(
     labels, names = _marked(methods), _swept(methods)
     seeds = int(methods.seeds.max())
     _overview(panels[0], rounds, _representatives(methods, column), labels, column)
-    panels[0].set_title(f"{title}\neach at its best bitrate, n = {seeds} seeds", fontsize=9)
+    chosen = "best" if column == "test_accuracy" else "lowest"
+    panels[0].set_title(f"{title}\neach at its {chosen} bitrate, n = {seeds} seeds", fontsize=9)
     for axes, name in zip(panels[1:], names, strict=False):
         axes.sharey(panels[0])
         _all_bitrates(axes, rounds, name, column)
@@ -244,7 +246,10 @@ def _overview(
             markevery=max(1, len(bits) // 7), label=text,
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.legend(fontsize=7, loc="lower right", handlelength=2.6, frameon=True, edgecolor="none")
+    # Below the axis: more than a few lines leave no free corner.
+    axes.legend(
+        fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2, handlelength=2.6
+    )
 
 
 def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:

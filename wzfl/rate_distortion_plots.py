@@ -14,11 +14,14 @@ from wzfl.theory import wyner_ziv_limit
 _MOST_BITS = 8.5  # beyond it are casts, which would squeeze the rest into a corner
 _SETTING = ["dim", "clients", "snr_db"]
 _GREY = "0.3"
+_CLOSE = 0.4  # decades between lines whose names would cover each other
 _HEADINGS = {
     "wyner_ziv": "Wyner-Ziv: decoder has side\ninformation",
     "shannon": "Shannon: decoder has none",
 }
 _ROOM = 1.6  # factor between the extreme values and the ends of a log axis
+# Below their limit by more than this, compressors leave the figure: the vectors are sparse.
+_DEEPEST_DB = -20.0
 
 
 def rate_distortion(rows: pd.DataFrame) -> Figure:
@@ -45,6 +48,7 @@ def rate_distortion(rows: pd.DataFrame) -> Figure:
         right.set_title("from the Gaussian limit of each compressor", fontsize=9, loc="left")
         right.set_ylabel("dB")
         right.axhline(0, color=_GREY, linewidth=0.9)
+        right.set_ylim(bottom=max(right.get_ylim()[0], _DEEPEST_DB))
     figure.legend(handles=_legend(shown), loc="outside right upper", fontsize=8, handlelength=3)
     figure.supxlabel(_caption(str(rows.source.iloc[0])), fontsize=7.5, x=0.01, ha="left")
     return figure
@@ -66,12 +70,18 @@ def _limits(axes: Axes, setting: pd.DataFrame) -> None:
         references.append((error, "Wyner-Ziv limit", "side information alone"))
     ends = [wyner_ziv_limit(most, variance) for variance, _, _ in references]
     axes.set_yscale("log")
-    axes.set_ylim(min(setting.nmse.min(), *ends) / _ROOM, max(setting.nmse.max(), 1) * _ROOM)
-    for (variance, limit, free), end in zip(references, ends, strict=True):
+    lowest = max(setting.nmse.min(), min(ends) * 10 ** (_DEEPEST_DB / 10))
+    axes.set_ylim(min(lowest, *ends) / _ROOM, max(setting.nmse.max(), 1) * _ROOM)
+    close = abs(log10(references[0][0] / references[-1][0])) < _CLOSE
+    for place, (variance, limit, free) in enumerate(references):
+        end = wyner_ziv_limit(most, variance)
         axes.plot([0, most], [variance, end], color=_GREY, linewidth=0.9)  # straight on a log axis
         axes.axhline(variance, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
-        _text(axes, free, most, variance, "bottom", 0.0)
-        _text(axes, limit, most, end, "top", -2 * log(2) * end)
+        # Where the lines lie side by side, their names go one after the other.
+        at = most * (1 if place or not close else 0.7)
+        there = wyner_ziv_limit(at, variance)
+        _text(axes, free, at, variance, "bottom", 0.0)
+        _text(axes, limit, at, there, "top", -2 * log(2) * there)
 
 
 def _text(axes: Axes, text: str, bits: float, error: float, side: str, slope: float) -> None:
