@@ -4,38 +4,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wzfl
-from wzfl.elias import LARGEST, decode_omega, encode_omega, omega_lengths
+from wzfl.elias import CODES, LARGEST, code_lengths, decode, encode
 
 
-def test_published_lengths_of_1_to_8():
-    assert omega_lengths(np.arange(1, 9)).tolist() == [1, 3, 3, 6, 6, 6, 6, 7]
+def test_published_lengths():
+    assert code_lengths(np.arange(1, 9), "omega").tolist() == [1, 3, 3, 6, 6, 6, 6, 7]
+    numbers = np.array([*range(1, 3000), 2**20 - 1, 2**20, LARGEST])
+    expected = [2 * (int(number).bit_length() - 1) + 1 for number in numbers]
+    assert code_lengths(numbers, "gamma").tolist() == expected
 
 
 @pytest.mark.parametrize(
-    ("number", "code"),
-    [(1, "0"), (2, "100"), (3, "110"), (4, "101000"), (8, "1110000"), (17, "10100100010")],
+    ("code", "number", "word"),
+    [
+        ("omega", 1, "0"),
+        ("omega", 2, "100"),
+        ("omega", 3, "110"),
+        ("omega", 4, "101000"),
+        ("omega", 8, "1110000"),
+        ("omega", 17, "10100100010"),
+        ("gamma", 1, "1"),
+        ("gamma", 2, "010"),
+        ("gamma", 3, "011"),
+        ("gamma", 9, "0001001"),
+    ],
 )
-def test_published_codewords(number, code):
-    assert "".join(map(str, encode_omega(np.array([number])))) == code
+def test_published_codewords(code, number, word):
+    assert "".join(map(str, encode(np.array([number]), code))) == word
 
 
+@pytest.mark.parametrize("code", CODES)
 @given(st.lists(st.integers(1, LARGEST) | st.integers(1, 20), max_size=50))
-def test_what_is_encoded_is_decoded(numbers):
+def test_what_is_encoded_is_decoded(code, numbers):
     array = np.array(numbers, dtype=np.int64)
-    bits = encode_omega(array)
-    assert len(bits) == omega_lengths(array).sum()
-    decoded, used = decode_omega(np.append(bits, 1), len(numbers))
+    bits = encode(array, code)
+    assert len(bits) == code_lengths(array, code).sum()
+    decoded, used = decode(np.append(bits, 1), len(numbers), code)
     assert decoded.tolist() == numbers
     assert used == len(bits)
 
 
+@pytest.mark.parametrize("code", CODES)
 @given(st.lists(st.integers(0, 1), max_size=80), st.integers(0, 40))
 @settings(max_examples=500)
-def test_any_bits_are_numbers_or_a_payload_error(bits, count):
+def test_any_bits_are_numbers_or_a_payload_error(code, bits, count):
     try:
-        numbers, used = decode_omega(np.array(bits, dtype=np.uint8), count)
+        numbers, used = decode(np.array(bits, dtype=np.uint8), count, code)
     except wzfl.PayloadError:
         return
     assert len(numbers) == count
     assert used <= len(bits)
-    assert (encode_omega(numbers) == np.array(bits[:used], dtype=np.uint8)).all()
+    assert (encode(numbers, code) == np.array(bits[:used], dtype=np.uint8)).all()

@@ -12,8 +12,8 @@ import wzfl
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.public import Public
 
-# 24 compressors x 2 kinds x examples x 25 payloads: over 100 000.
-EXAMPLES = int(os.environ.get("WZFL_FUZZ_EXAMPLES", "90"))
+# 24 compressors x 2 kinds x 100 examples x 25 payloads: 120 000.
+EXAMPLES = int(os.environ.get("WZFL_FUZZ_EXAMPLES", "100"))
 PER_EXAMPLE = 25
 DIM = 45
 

@@ -161,12 +161,13 @@ ADVERSARIES = {
 
 @pytest.mark.parametrize("kind", ADVERSARIES)
 @pytest.mark.parametrize("bitrate", [1, 2, 4])
-def test_elias_coded_qsgd_meets_its_variance_bound(bitrate, kind):
+@pytest.mark.parametrize("code", ["omega", "gamma"])
+def test_elias_coded_qsgd_meets_its_variance_bound(code, bitrate, kind):
     """E|error|**2 <= min(d / s**2, sqrt(d) / s) |x|**2, Alistarh et al. (2017), lemma 3.1."""
     draws, vector = 300, ADVERSARIES[kind]
     updates, public = vector.expand(draws, -1), Public(0, 0, range(draws))
-    payloads = QSGDElias(bitrate).encode(updates, public)
-    errors = QSGDElias(bitrate).decode(payloads, updates, public) - updates
+    payloads = QSGDElias(bitrate, code).encode(updates, public)
+    errors = QSGDElias(bitrate, code).decode(payloads, updates, public) - updates
     norm, dim = float(vector.norm()), len(vector)
     levels = torch.tensor([norm / struct.unpack_from("<f", p, 6)[0] for p in payloads])
     bound = torch.minimum(dim / levels**2, dim**0.5 / levels) * norm**2
@@ -308,6 +309,7 @@ def test_daq_meets_its_variance_bound_at_any_distance(rotation):
         ("topk", {"compressor": {"value_bits": 12}}),
         ("randk", {"value_bits": 1}),
         ("terngrad", {"coding": "none"}),
+        ("qsgd_elias", {"code": "delta"}),
         ("terngrad", {"bucket": 0}),
         ("terngrad", {"clip": 0}),
         ("bfloat16", {"format": "float8"}),

@@ -11,12 +11,13 @@ from torch import Tensor
 from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
+    check_choice,
     checked,
     finite,
     open_rows,
     seal_rows,
 )
-from wzfl.elias import LARGEST, decode_omega, encode_omega, omega_lengths
+from wzfl.elias import CODES, LARGEST, code_lengths, decode, encode
 from wzfl.errors import PayloadError
 from wzfl.public import Public
 
@@ -37,13 +38,15 @@ class QSGDElias:
     magnitudes (for few), or every magnitude plus one and the signs of nonzero ones (for many).
 
     Source: Alistarh et al., "QSGD: Communication-Efficient SGD via Gradient Quantization and Encoding"
-    (NeurIPS 2017), theorems 3.2 and 3.4, with Elias omega codes.
+    (NeurIPS 2017), theorems 3.2 and 3.4.
 
     Attributes:
         bitrate: bits per coordinate, up to 12.
+        code: "omega", as published, or "gamma", which is shorter for levels 4 to 7 and 16 to 31.
     """
 
     bitrate: float
+    code: str = "omega"
 
     wire_id: ClassVar[int] = 12
     aggregation: ClassVar[str] = "mean"
@@ -51,6 +54,7 @@ class QSGDElias:
 
     def __post_init__(self) -> None:
         check_bitrate("qsgd_elias", self.bitrate, LOWEST_BITRATE, 12)
+        check_choice("code", self.code, CODES)
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
@@ -60,13 +64,15 @@ class QSGDElias:
         for row, row_noise in zip(updates.cpu().numpy(), noise, strict=True):
             magnitudes = np.abs(row.astype(np.float64))
             step = self._step(magnitudes, row_noise)
-            bodies.append(_to_bytes(row < 0, _levels(magnitudes, step, row_noise), step))
+            bodies.append(_to_bytes(row < 0, _levels(magnitudes, step, row_noise), step, self.code))
         return seal_rows(self, bodies, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         bodies = open_rows(self, payloads, dim, public)
-        estimates = torch.from_numpy(np.stack([_from_bytes(body, dim) for body in bodies]))
+        estimates = torch.from_numpy(
+            np.stack([_from_bytes(body, dim, self.code) for body in bodies])
+        )
         return finite(estimates.to(side.device), public)
 
     def _step(self, magnitudes: np.ndarray, noise: np.ndarray) -> float:
@@ -78,7 +84,7 @@ class QSGDElias:
         low, high = np.log(largest) - 21, np.log(largest) + 21  # 2**30 levels; next to none
         for _ in range(_SEARCH_STEPS):
             middle = (low + high) / 2
-            if _bits(_levels(magnitudes, _float32(np.exp(middle)), noise)) <= budget:
+            if _bits(_levels(magnitudes, _float32(np.exp(middle)), noise), self.code) <= budget:
                 high = middle
             else:
                 low = middle
@@ -96,11 +102,11 @@ def _levels(magnitudes: np.ndarray, step: float, noise: np.ndarray) -> np.ndarra
     return np.floor(np.minimum(magnitudes / step, LARGEST - 2) + noise).astype(np.int64)
 
 
-def _bits(magnitudes: np.ndarray) -> int:
+def _bits(magnitudes: np.ndarray, code: str) -> int:
     """Of the shorter of the two codes."""
     places = np.flatnonzero(magnitudes)
-    sparse = omega_lengths(_gaps(places)).sum() + omega_lengths(magnitudes[places]).sum()
-    return int(min(sparse, omega_lengths(magnitudes + 1).sum()) + len(places))
+    sparse = code_lengths(_gaps(places), code).sum() + code_lengths(magnitudes[places], code).sum()
+    return int(min(sparse, code_lengths(magnitudes + 1, code).sum()) + len(places))
 
 
 def _gaps(places: np.ndarray) -> np.ndarray:
@@ -108,11 +114,11 @@ def _gaps(places: np.ndarray) -> np.ndarray:
     return np.diff(places, prepend=-1)
 
 
-def _to_bytes(negative: np.ndarray, magnitudes: np.ndarray, step: float) -> bytes:
+def _to_bytes(negative: np.ndarray, magnitudes: np.ndarray, step: float, code: str) -> bytes:
     places = np.flatnonzero(magnitudes)
     signs = negative[places].astype(np.uint8)
-    sparse = [encode_omega(_gaps(places)), encode_omega(magnitudes[places]), signs]
-    dense = [encode_omega(magnitudes + 1), signs]
+    sparse = [encode(_gaps(places), code), encode(magnitudes[places], code), signs]
+    dense = [encode(magnitudes + 1, code), signs]
     if sum(map(len, sparse)) <= sum(map(len, dense)):
         header, bits = _HEADER.pack(step, len(places)), sparse
     else:
@@ -120,7 +126,7 @@ def _to_bytes(negative: np.ndarray, magnitudes: np.ndarray, step: float) -> byte
     return header + np.packbits(np.concatenate(bits)).tobytes()
 
 
-def _from_bytes(body: memoryview, dim: int) -> np.ndarray:
+def _from_bytes(body: memoryview, dim: int, code: str) -> np.ndarray:
     if len(body) < _HEADER.size or len(body) > _HEADER.size + 8 * dim + 64:
         raise PayloadError(f"got a body of {len(body)} bytes for dim {dim}")
     step, count = _HEADER.unpack_from(body)
@@ -129,15 +135,15 @@ def _from_bytes(body: memoryview, dim: int) -> np.ndarray:
     bits = np.unpackbits(np.frombuffer(body[_HEADER.size :], dtype=np.uint8))
     magnitudes = np.zeros(dim, dtype=np.int64)
     if count == _DENSE:
-        numbers, end = decode_omega(bits, dim)
+        numbers, end = decode(bits, dim, code)
         magnitudes[:] = numbers.astype(np.int64) - 1
         places = np.flatnonzero(magnitudes)
     elif count <= dim:
-        gaps, middle = decode_omega(bits, count)
+        gaps, middle = decode(bits, count, code)
         places = np.cumsum(gaps.astype(np.int64)) - 1
         if count and places[-1] >= dim:
             raise PayloadError(f"got a nonzero level at {places[-1]}; dim is {dim}")
-        numbers, length = decode_omega(bits[middle:], count)
+        numbers, length = decode(bits[middle:], count, code)
         magnitudes[places], end = numbers.astype(np.int64), middle + length
     else:
         raise PayloadError(f"got {count} nonzero levels; dim is {dim}")
