@@ -92,7 +92,8 @@ class TooSmall(Last):
 
 
 def test_a_wrong_scale_is_counted_and_costs_no_more_than_the_side_information():
-    records, _ = run(federation("wyner_ziv", bitrate=8, side=TooSmall()))
+    aside = wzfl.build_compressor("wyner_ziv", bitrate=8, on_failure="side")
+    records, _ = run(federation("wyner_ziv", compressor=aside, side=TooSmall()))
     assert records[0]["decode_failures"] == 0
     failing = [record for record in records if record["decode_failures"] == CLIENTS]
     assert len(failing) >= 3  # not more: after a failure twice as much is planned

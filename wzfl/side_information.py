@@ -59,8 +59,8 @@ class SideInformation(Protocol):
     ) -> Memory:
         """The memory after decoding `estimates` `[clients, dim]` with the codec's residual gain g.
 
-        Rows that `failed` `[clients]` the decoder's check teach nothing but that the scale was too
-        small: twice as much is planned for them next time.
+        For rows that `failed` `[clients]` the decoder's check the scale was too small: twice as much is
+        planned next time.
         """
         ...
 
@@ -117,7 +117,7 @@ class Last:
     def update(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> Memory:
-        residuals = _learned_from(estimates - memory.vectors[clients], failed)
+        residuals = estimates - memory.vectors[clients]
         step = _step(self.step, gain)
         vectors = memory.vectors.index_add(0, clients, residuals, alpha=step)
         return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
@@ -152,7 +152,7 @@ class Mean:
     def update(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> Memory:
-        residuals = _learned_from(estimates - memory.vectors, failed)
+        residuals = estimates - memory.vectors
         step = _step(self.step, 1 + max(0.0, gain - 1) / len(clients))
         vectors = memory.vectors + step * residuals.mean(dim=0, keepdim=True)
         return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
@@ -168,11 +168,6 @@ def _check(margin: float, step: float | None) -> None:
 
 def _step(step: float | None, gain: float) -> float:
     return min(1.0, 1 / gain) if step is None else step
-
-
-def _learned_from(residuals: Tensor, failed: Tensor) -> Tensor:
-    """The decoded residuals, zero where decoding failed."""
-    return residuals.masked_fill(failed[:, None], 0)
 
 
 def _tracked(

@@ -68,8 +68,8 @@ class WynerZiv:
             smaller error, but one that does not average out over clients.
         symbol_bits: log2 k of the narrowest symbols; lower bitrates send fewer coordinates.
         rotation: False is MQ, which quantizes the coordinates as they are.
-        on_failure: what a row decodes to whose check fails: "side", the side information alone, or
-            "clip", the decoded residual shortened to the planned norm.
+        on_failure: what a row decodes to whose check fails: "clip", the decoded residual shortened to
+            the planned norm, or "side", the side information alone.
     """
 
     bitrate: float
@@ -78,7 +78,7 @@ class WynerZiv:
     estimator: str = "plain"
     symbol_bits: int = 2
     rotation: bool = True
-    on_failure: str = "side"
+    on_failure: str = "clip"
 
     wire_id: ClassVar[int] = 4
     aggregation: ClassVar[str] = "mean"
@@ -87,7 +87,7 @@ class WynerZiv:
         check_bitrate("wyner_ziv", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
         check_choice("rounding", self.rounding, ("dither", "stochastic"))
         check_choice("estimator", self.estimator, ("plain", "wiener", "posterior_mean"))
-        check_choice("on_failure", self.on_failure, ("side", "clip"))
+        check_choice("on_failure", self.on_failure, ("clip", "side"))
         if self.reach is not None and not self.reach > 0:
             raise InputError(f"reach must be above 0, or null for the best; got {self.reach}")
         narrowest = 1 if self.rounding == "dither" else 2
