@@ -21,5 +21,26 @@ def public():
 
 
 @pytest.fixture
+def call(monkeypatch, tmp_path, capfd):
+    """Calls a script's main in this process; returns its exit status and what it printed."""
+    from run_command import run_command
+
+    monkeypatch.delenv("WZFL_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script.__name__}.py"), *arguments])
+        status = 0
+        try:
+            run_command(script.main)
+        except SystemExit as stop:
+            status = stop.code
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
 def updates():
     return torch.randn(CLIENTS, 1000, generator=torch.Generator().manual_seed(0))

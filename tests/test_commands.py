@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,28 +15,14 @@ import pytest
 import train
 import yaml
 from conftest import SCRIPTS
-from run_command import run_command
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capfd):
+def command(call):
     """Calls scripts/train.py in this process; returns its exit status and what it printed."""
-    monkeypatch.delenv("WZFL_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / "train.py"), *arguments])
-        status = 0
-        try:
-            run_command(train.main)
-        except SystemExit as stop:
-            status = stop.code
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
-
-    return call
+    return partial(call, train)
 
 
 def finished(root):

@@ -1,6 +1,5 @@
 """Compressors on vectors: sources, measurements, the table and the figures."""
 
-import sys
 import threading
 from pathlib import Path
 
@@ -9,8 +8,6 @@ import pytest
 import rate_distortion
 import record_updates
 import torch
-from conftest import SCRIPTS
-from run_command import run_command
 
 import wzfl
 from wzfl.plots import save
@@ -107,25 +104,6 @@ def test_writers_take_turns(tmp_path):
         writer.join()
     assert load_table(path).bitrate.tolist() == [float(bitrate) for bitrate in range(8)]
     assert [file.name for file in tmp_path.iterdir()] == ["table.csv"]
-
-
-@pytest.fixture
-def call(monkeypatch, tmp_path, capfd):
-    """Calls a script's main in this process; returns its exit status and what it printed."""
-    monkeypatch.delenv("WZFL_DATA_DIR", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def run(script, *arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script.__name__}.py"), *arguments])
-        status = 0
-        try:
-            run_command(script.main)
-        except SystemExit as stop:
-            status = stop.code
-        printed = capfd.readouterr()
-        return status, printed.out + printed.err
-
-    return run
 
 
 def test_a_sweep_fills_the_table_and_draws(call):

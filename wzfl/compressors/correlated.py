@@ -12,14 +12,12 @@ from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
-    check_sizes,
     checked,
     finite,
     float32_bytes,
     float32_rows,
-    open_rows,
+    open_parts,
     seal_rows,
-    split,
 )
 from wzfl.errors import InputError
 from wzfl.public import Public
@@ -79,16 +77,14 @@ class Correlated:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         sizes = [_RANGE_BYTES, *allocation.sizes]
-        bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [sum(sizes)] * len(bodies))
-        range_bytes, *symbols = split(bodies, sizes)
+        range_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         largest = float32_rows(range_bytes, side.device)
-        values = torch.empty(len(bodies), allocation.count, device=side.device)
+        values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             levels = unpack(strings, bits, length(columns)).to(side.device)
             values[:, columns] = (_step(largest, bits) * levels - largest).float()
         values *= dim / allocation.count
-        shared = public.common(len(bodies))
+        shared = public.common(len(payloads))
         return finite(rotate_back(allocation.scatter(values, shared), shared), public)
 
     def _thresholds(self, count: int, public: Public) -> Tensor:

@@ -12,14 +12,12 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
-    check_sizes,
     checked,
     finite,
     float32_bytes,
     float32_rows,
-    open_rows,
+    open_parts,
     seal_rows,
-    split,
 )
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -87,11 +85,9 @@ class Eden:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         sizes = [_SCALE_BYTES, *allocation.sizes]
-        bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [sum(sizes)] * len(bodies))
-        scale_bytes, *symbols = split(bodies, sizes)
+        scale_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         scales = float32_rows(scale_bytes, side.device)
-        levels = torch.empty(len(bodies), allocation.count, device=side.device)
+        levels = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
             indices = unpack(strings, bits, length(columns)).to(side.device)

@@ -84,6 +84,19 @@ def open_rows(
     return bodies
 
 
+def open_parts(
+    compressor: Compressor,
+    payloads: Sequence[bytes],
+    sizes: Sequence[int],
+    dim: int,
+    public: Public,
+) -> list[list[memoryview]]:
+    """For each part of a body, `sizes` bytes long, that of every row; or a `PayloadError`."""
+    bodies = open_rows(compressor, payloads, dim, public)
+    check_sizes(bodies, [sum(sizes)] * len(bodies))
+    return split(bodies, sizes)
+
+
 def check_sizes(bodies: Sequence[memoryview], expected: Sequence[int]) -> None:
     """Raises `PayloadError` unless every body has its expected number of bytes."""
     for body, size in zip(bodies, expected, strict=True):

@@ -12,14 +12,12 @@ from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
-    check_sizes,
     checked,
     finite,
     float32_bytes,
     float32_rows,
-    open_rows,
+    open_parts,
     seal_rows,
-    split,
 )
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -73,11 +71,9 @@ class StochasticKLevel:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         sizes = [_RANGE_BYTES, *allocation.sizes]
-        bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [sum(sizes)] * len(bodies))
-        end_bytes, *symbols = split(bodies, sizes)
+        end_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         ends = float32_rows(end_bytes, side.device)
-        values = torch.empty(len(bodies), allocation.count, device=side.device)
+        values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             low, step = _levels(ends, bits)
             levels = unpack(strings, bits, length(columns)).to(side.device)

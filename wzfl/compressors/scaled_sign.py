@@ -8,13 +8,11 @@ from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.envelope import (
-    check_sizes,
     checked,
     float32_bytes,
     float32_rows,
-    open_rows,
+    open_parts,
     seal_rows,
-    split,
 )
 from wzfl.public import Public
 
@@ -43,9 +41,7 @@ class ScaledSign:
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
-        bodies = open_rows(self, payloads, dim, public)
         sizes = [_SCALE_BYTES, packed_size(dim, 1)]
-        check_sizes(bodies, [sum(sizes)] * len(bodies))
-        scale_bytes, signs = split(bodies, sizes)
+        scale_bytes, signs = open_parts(self, payloads, sizes, dim, public)
         negative = unpack(signs, 1, dim).to(side.device)
         return (1 - 2 * negative) * float32_rows(scale_bytes, side.device)
