@@ -36,7 +36,9 @@ def main(config: DictConfig) -> None:
         exit_with_parent()
     torch.set_num_threads(config.threads)
     source: Source = build(config.source)
-    source.draw(config.seed)  # what is wrong with the source is no matter of the compressor
+    # What is wrong with the source is no matter of the compressor, so it is asked first. Recordings
+    # bring their own clients, over whom correlated spreads its thresholds.
+    config.clients = len(source.draw(config.seed)[0])
     try:
         measured = measure(build(config.compressor), source, config.draws, config.seed)
     except InputError as error:

@@ -147,6 +147,22 @@ def test_recorded_updates_are_a_source(call):
     assert f"gradients_{name}: qsgd" in printed
 
 
+def test_compressors_are_told_how_many_clients_a_recording_has(call, monkeypatch):
+    seen = []
+    measured = rate_distortion.measure
+
+    def spy(compressor, *arguments):
+        seen.append(compressor.cohort)
+        return measured(compressor, *arguments)
+
+    monkeypatch.setattr(rate_distortion, "measure", spy)
+    path = Path("results/updates/some.safetensors")
+    save_recording(path, torch.randn(3, 50), torch.zeros(3, 50), {})
+    arguments = ["source=gradients", "source.recording=some", "compressor=correlated"]
+    assert call(rate_distortion, *arguments)[0] == 0
+    assert seen == [3]
+
+
 def test_what_is_not_recorded_says_how_to_record_it(call, tmp_path):
     status, printed = call(rate_distortion, "source=gradients")
     assert status == 2
