@@ -21,8 +21,12 @@ from wzfl.summary import load_sweep, methods
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
 
-def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str]) -> Path:
-    """Writes figures/, runs.csv, methods.csv and report.md below `results_dir`; returns the report."""
+def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str]) -> Path | None:
+    """Writes figures/, runs.csv, methods.csv and report.md below `results_dir`; returns the report.
+
+    None where no experiment is finished: then only measurements on vectors are drawn.
+    """
+    vectors = draw_rate_distortion(results_dir)
     sweeps = []
     for entry in plan:
         runs, rounds = load_sweep(results_dir, entry["name"])
@@ -32,10 +36,12 @@ def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str])
         table = methods(runs, rounds)
         sweeps.append(Sweep(entry["name"], entry["title"], runs, rounds, table, entry["shows"]))
     if not sweeps:
-        sys.exit(f"error: no finished experiments in {results_dir}; run `make reproduce` first")
+        if not vectors:
+            sys.exit(f"error: no finished experiments in {results_dir}; run `make reproduce` first")
+        return None
     _tables(results_dir, sweeps)
     path = results_dir / "report.md"
-    figures = _figures(results_dir, plan, sweeps) + draw_rate_distortion(results_dir)
+    figures = _figures(results_dir, plan, sweeps) + vectors
     table = results_dir / TABLE
     measured = load_table(table) if table.is_file() else None
     path.write_text(report(sweeps, skipped, figures, measured))
@@ -89,6 +95,12 @@ def plan_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def main() -> None:
     arguments = plan_parser(__doc__).parse_args()
-    print(draw(Path(arguments.results_dir), load_plan(arguments.preset), {}))
+    results_dir = Path(arguments.results_dir)
+    report_path = draw(results_dir, load_plan(arguments.preset), {})
+    print(report_path or f"figures of vectors only: no finished experiments in {results_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,6 +41,9 @@ def main() -> int:
     _say_missing(missing)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    if report is None:
+        print(f"error: no finished experiments in {arguments.results_dir}", file=sys.stderr)
+        return 1
     print(f"report: {report}")
     return 1 if failed else 0
 

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import draw
 import pandas as pd
 import pytest
 import rate_distortion
@@ -161,6 +162,17 @@ def test_compressors_are_told_how_many_clients_a_recording_has(call, monkeypatch
     arguments = ["source=gradients", "source.recording=some", "compressor=correlated"]
     assert call(rate_distortion, *arguments)[0] == 0
     assert seen == [3]
+
+
+def test_vectors_are_drawn_without_any_training(tmp_path, monkeypatch, capsys):
+    merge_row(tmp_path / "rate_distortion.csv", row(side_information_error=0.01, limit="shannon"))
+    monkeypatch.setattr("sys.argv", ["draw.py", "--results-dir", str(tmp_path)])
+    draw.main()
+    assert "figures of vectors only: no finished experiments" in capsys.readouterr().out
+    assert [path.name for path in sorted((tmp_path / "figures").iterdir())] == [
+        "rate_distortion_gaussian.pdf",
+        "rate_distortion_gaussian.png",
+    ]
 
 
 def test_what_is_not_recorded_says_how_to_record_it(call, tmp_path):
