@@ -33,6 +33,12 @@ mutation = st.tuples(
 mutations = st.lists(mutation, min_size=1, max_size=4)
 
 
+def fuzzed(test):
+    """Calls `test` with a bitrate and `PER_EXAMPLE` mutations, the same on every run."""
+    many = st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
+    return seed(0)(settings(FUZZING)(given(st.sampled_from([0.5, 2, 3.5]), many)(test)))
+
+
 def mutated(data, changes):
     data = bytearray(data)
     for kind, where, value in changes:
@@ -61,11 +67,7 @@ def setting(name, bitrate):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@seed(0)
-@settings(FUZZING)
-@given(
-    st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
-)
+@fuzzed
 def test_a_damaged_payload_is_refused(name, bitrate, all_changes):
     compressor, public, update, payload = setting(name, bitrate)
     for changes in all_changes:
@@ -76,11 +78,7 @@ def test_a_damaged_payload_is_refused(name, bitrate, all_changes):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@seed(0)
-@settings(FUZZING)
-@given(
-    st.sampled_from([0.5, 2, 3.5]), st.lists(mutations, min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
-)
+@fuzzed
 def test_a_forged_payload_is_refused_or_decodes_to_finite_numbers(name, bitrate, all_changes):
     """What a client could send that seals nonsense with the right checksum."""
     compressor, public, update, payload = setting(name, bitrate)

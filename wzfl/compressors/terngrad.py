@@ -38,7 +38,7 @@ class TernGrad:
 
     Attributes:
         bucket: coordinates that share s; None is the whole vector.
-        clip: magnitudes are cut at this many standard deviations of the bucket; None does not.
+        clip: magnitudes are cut at this many root mean squares of the bucket; None does not.
         coding: "entropy" (which are not zero, range coded, then their signs: fewer bits than 1.585 when
             zeros abound, which depends on the data) or "packed" (5 symbols in a byte, 1.6 bits).
     """
