@@ -18,6 +18,9 @@ FOUNDATION = {
     "rotation",
     "theory",
     "ledger",
+    "norms",
+    "threads",
+    "kernels",
 }
 NO_COMPRESSION = {"client", "server", "models", "datasets", "partition"}
 
@@ -43,8 +46,13 @@ def ours(name):
 
 
 def test_the_foundation_sees_only_itself():
-    for name in FOUNDATION:
+    for name in FOUNDATION - {"kernels"}:
         assert ours(f"{name}.py") <= FOUNDATION, name
+
+
+def test_kernels_see_only_each_other():
+    for path in (PACKAGE / "kernels").glob("*.py"):
+        assert ours(f"kernels/{path.name}") <= {"kernels"}, path
 
 
 @pytest.mark.parametrize(
@@ -56,11 +64,11 @@ def test_compressors_see_the_foundation_and_each_other(path):
 
 def test_training_knows_nothing_of_compression():
     for name in NO_COMPRESSION:
-        assert ours(f"{name}.py") <= NO_COMPRESSION | {"errors", "public"}, name
+        assert ours(f"{name}.py") <= NO_COMPRESSION | {"errors", "public", "threads"}, name
 
 
 def test_side_information_sees_no_compressor():
-    assert ours("side_information.py") <= {"errors", "public"}
+    assert ours("side_information.py") <= {"errors", "public", "norms", "threads"}
 
 
 def test_figures_see_frames_only():

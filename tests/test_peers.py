@@ -1,5 +1,7 @@
 """The same vectors through code that others wrote: fedjax's quantizers (Google, Apache-2.0)."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,9 @@ from wzfl.public import Public
 jax = pytest.importorskip("jax", reason="needs the extra: pip install '.[peers]'")
 compression = pytest.importorskip("fedjax.aggregators.compression")
 walsh_hadamard = pytest.importorskip("fedjax.aggregators.walsh_hadamard")
+absl_logging = pytest.importorskip("absl.logging")
+# It holds pytest's capture file, and would close it when another test configures logging.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 DRAWS = 40
 

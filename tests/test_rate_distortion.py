@@ -54,7 +54,7 @@ def test_unusable_sources_are_refused(source, settings):
 
 @pytest.mark.parametrize("bits", [2, 4])
 def test_a_known_code_is_as_far_from_the_limit_as_computed(bits):
-    row = measure(wzfl.build_compressor("wyner_ziv", bitrate=bits), Gaussian(2, 2**15, 20), 1, 0)
+    row = measure(wzfl.build_compressor("wyner_ziv", bitrate=bits), Gaussian(8, 2**15, 20), 1, 0)
     distortion = modulo_distortion(2**bits, best_reach(2**bits, "dither"), "dither")
     assert row["limit"] == "wyner_ziv"
     assert row["bits_per_coordinate"] == 8 * (2**15 * bits // 8 + 4 + 10) / 2**15

@@ -6,7 +6,7 @@ from math import lgamma, log, log2, pi
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
@@ -22,7 +22,7 @@ from wzfl.compressors.scaled_sign import ScaledSign
 from wzfl.compressors.signsgd import SignSGD
 from wzfl.compressors.terngrad import TernGrad
 from wzfl.compressors.topk import TopK
-from wzfl.entropy import decode_mask, encode_mask
+from wzfl.entropy import decode_positions, encode_positions
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -74,22 +74,34 @@ def test_topk_keeps_the_largest(public):
 
 @pytest.mark.parametrize(("dim", "ones"), [(199_210, 4000), (65_537, 200), (10_000, 4000)])
 def test_positions_cost_no_more_than_their_number_of_subsets(dim, ones):
-    mask = np.zeros(dim, dtype=bool)
-    mask[np.random.default_rng(0).choice(dim, ones, replace=False)] = True
+    positions = np.sort(np.random.default_rng(0).choice(dim, ones, replace=False))
     subsets = (lgamma(dim + 1) - lgamma(ones + 1) - lgamma(dim - ones + 1)) / log(2)
-    body = encode_mask(mask, ones)
+    body = encode_positions(positions, dim)
     assert 8 * len(body) <= 1.01 * subsets + 64
-    assert (decode_mask(body, dim, ones) == mask).all()
+    assert (decode_positions(body, dim, ones) == positions).all()
+
+
+@given(st.lists(st.integers(0, 4999), unique=True, max_size=60))
+@settings(deadline=None)  # the first call compiles
+@example([4999])
+@example([0])
+def test_any_positions_are_read_back(positions):
+    """Among them gaps far longer than any that positions chosen at random leave."""
+    positions = np.sort(np.array(positions, dtype=np.int64))
+    body = encode_positions(positions, 5000)
+    assert (decode_positions(body, 5000, len(positions)) == positions).all()
 
 
 @given(st.binary(max_size=64))
-@settings(max_examples=300)
-def test_damaged_positions_are_a_payload_error_or_a_mask(body):
+@settings(max_examples=300, deadline=None)
+def test_damaged_positions_are_a_payload_error_or_positions(body):
     try:
-        mask = decode_mask(body, 200, 20)
+        positions = decode_positions(body, 200, 20)
     except wzfl.PayloadError:
         return
-    assert mask.sum() == 20
+    assert len(positions) == 20
+    assert (np.diff(positions, prepend=-1) > 0).all()
+    assert positions[-1] < 200
 
 
 def test_signsgd_is_signs(public):

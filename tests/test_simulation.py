@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import wzfl
-from wzfl.client import FedSGD, FullGradient, Shard
+from wzfl.client import FedSGD, FullGradient, Shard, plain_update
 from wzfl.config import conf_dir
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.models import logistic
@@ -66,7 +66,7 @@ def test_float32_is_plain_gradient_descent():
     )
     weights = settings.model.init(0)
     for _ in range(10):
-        weights -= 0.3 * FullGradient()(settings.model, weights, everything, 0)[0]
+        weights -= 0.3 * plain_update(FullGradient(), settings.model, weights, everything, 0)[0]
     torch.testing.assert_close(server.weights.detach(), weights, atol=1e-5, rtol=1e-4)
 
 
@@ -96,7 +96,7 @@ def test_a_wrong_scale_is_counted_and_costs_no_more_than_the_side_information():
     records, _ = run(federation("wyner_ziv", compressor=aside, side=TooSmall()))
     assert records[0]["decode_failures"] == 0
     failing = [record for record in records if record["decode_failures"] == CLIENTS]
-    assert len(failing) >= 3  # not more: after a failure twice as much is planned
+    assert len(failing) >= 2  # not more: after a failure twice as much is planned
     for record in failing:
         assert record["nmse"] == pytest.approx(record["side_information_error"], rel=1e-3)
     right, _ = run(federation("wyner_ziv", bitrate=8))

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from wzfl import InputError
-from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, client_updates
+from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
+from wzfl.cohort import client_updates
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, relative_error
 from wzfl.models import Model, cnn, logistic, mlp, resnet
@@ -127,7 +128,7 @@ def loss_at(model, shard, l2, weights):
 
 def test_a_full_gradient_is_the_gradient(problem):
     model, weights, shard = problem
-    update, loss = FullGradient(l2=0.1)(model, weights, shard, seed=0)
+    update, loss = plain_update(FullGradient(l2=0.1), model, weights, shard, seed=0)
     expected = torch.func.grad(partial(loss_at, model, shard, 0.1))(weights)
     torch.testing.assert_close(update, expected)
     torch.testing.assert_close(loss, loss_at(model, shard, 0.1, weights))
@@ -135,28 +136,30 @@ def test_a_full_gradient_is_the_gradient(problem):
 
 def test_fedsgd_is_the_gradient_of_a_seeded_batch(problem):
     model, weights, shard = problem
-    everything, _ = FedSGD(batch_size=30)(model, weights, shard, seed=1)
-    full, _ = FullGradient()(model, weights, shard, seed=1)
+    everything, _ = plain_update(FedSGD(batch_size=30), model, weights, shard, seed=1)
+    full, _ = plain_update(FullGradient(), model, weights, shard, seed=1)
     torch.testing.assert_close(everything, full)
-    small = [FedSGD(batch_size=5)(model, weights, shard, seed)[0] for seed in (1, 1, 2)]
+    small = [
+        plain_update(FedSGD(batch_size=5), model, weights, shard, seed)[0] for seed in (1, 1, 2)
+    ]
     assert torch.equal(small[0], small[1])
     assert not torch.equal(small[0], small[2])
 
 
 def test_fedavg_with_one_full_batch_is_a_gradient_step(problem):
     model, weights, shard = problem
-    update, _ = FedAvg(epochs=1, batch_size=30, lr=0.5)(model, weights, shard, seed=0)
-    full, _ = FullGradient()(model, weights, shard, seed=0)
+    update, _ = plain_update(FedAvg(epochs=1, batch_size=30, lr=0.5), model, weights, shard, seed=0)
+    full, _ = plain_update(FullGradient(), model, weights, shard, seed=0)
     torch.testing.assert_close(update, 0.5 * full, atol=1e-6, rtol=1e-4)
 
 
 def test_fedavg_takes_epochs_times_batches_steps(problem):
     model, weights, shard = problem
-    update, _ = FedAvg(epochs=2, batch_size=10, lr=0.1)(model, weights, shard, seed=3)
+    update, _ = plain_update(FedAvg(epochs=2, batch_size=10, lr=0.1), model, weights, shard, seed=3)
     local, generator = weights.clone(), torch.Generator().manual_seed(3)
     for _ in range(2):
         for batch in torch.randperm(30, generator=generator).split(10):
-            local -= 0.1 * FullGradient()(model, local, shard.rows(batch), 0)[0]
+            local -= 0.1 * plain_update(FullGradient(), model, local, shard.rows(batch), 0)[0]
     torch.testing.assert_close(update, weights - local)
 
 
@@ -165,7 +168,9 @@ def test_client_updates_are_each_client_s_own(problem):
     shards = [shard.rows(torch.arange(10)), shard.rows(torch.arange(10, 30))]
     updates, losses = client_updates(FullGradient(), model, weights, shards, lambda row: row)
     for row in range(2):
-        torch.testing.assert_close(updates[row], FullGradient()(model, weights, shards[row], 0)[0])
+        torch.testing.assert_close(
+            updates[row], plain_update(FullGradient(), model, weights, shards[row], 0)[0]
+        )
     assert losses.shape == (2,)
     assert batch_seed(0, 1, 2) != batch_seed(0, 2, 1)
 

@@ -7,11 +7,11 @@ from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.public import Public
 from wzfl.theory import best_reach, gap_db, modulo_distortion, modulo_step, wyner_ziv_limit
 
-CLIENTS, DIM = 4, 65_537
+CLIENTS, DIM, ROUNDS = 4, 65_537, 16
 
 
-def planned(scale, clients=CLIENTS):
-    return Public(0, 0, tuple(range(clients)), torch.full((clients,), scale))
+def planned(scale, clients=CLIENTS, round=0):
+    return Public(0, round, tuple(range(clients)), torch.full((clients,), scale))
 
 
 def gaussian(seed, scale=1.0):
@@ -22,12 +22,17 @@ def gaussian(seed, scale=1.0):
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_the_error_is_the_predicted_one_and_never_below_the_limit(bits, rounding):
     compressor = WynerZiv(bits, rounding)
-    updates, scale = 10 * gaussian(0), 0.1
-    side = updates + gaussian(1, scale)
-    payloads = compressor.encode(updates, planned(scale))
-    error = float((compressor.decode(payloads, side, planned(scale)) - updates).square().mean())
+    scale, errors = 0.1, []
+    for round in range(ROUNDS):
+        updates = 10 * gaussian(2 * round)
+        side = updates + gaussian(2 * round + 1, scale)
+        public = planned(scale, round=round)
+        payloads = compressor.encode(updates, public)
+        errors.append((compressor.decode(payloads, side, public) - updates).square().mean())
+    error = float(torch.stack(errors).mean())
     expected = modulo_distortion(2**bits, compressor._reach(bits), rounding) * scale**2
-    assert error == pytest.approx(expected, rel=0.03)
+    # Rare overflows make it vary by up to 4 % from round to round.
+    assert error == pytest.approx(expected, rel=4 * 0.04 / ROUNDS**0.5)
     rate = 8 * len(payloads[0]) / DIM
     assert error > wyner_ziv_limit(rate, scale**2)
 

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl.kernels.bits import pack_row, signs_row, unpack_row
+
 
 def packed_size(count: int, bits: int) -> int:
     """Bytes that `count` symbols of `bits` bits take."""
@@ -13,26 +15,43 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def pack(symbols: Tensor, bits: int) -> list[bytes]:
-    """One string per row of `symbols` `[clients, count]`, integers in [0, 2**bits).
+    """One string per row of `symbols` `[clients, count]`, integers in [0, 2**bits), bits up to 16.
 
     Bit planes, the lowest first, one after the other: a plane is contiguous, so packing runs at
     memory speed whatever the width. Within a byte the first symbol takes the highest bit.
     """
-    values = symbols.to(torch.int32).cpu().numpy()
-    planes = np.empty((bits, values.shape[1]), dtype=np.uint8)
-    strings = []
-    for row in values:
-        for plane in range(bits):
-            np.bitwise_and(row >> plane, 1, out=planes[plane], casting="unsafe")
-        strings.append(np.packbits(planes.reshape(-1)).tobytes())
-    return strings
+    if bits > 8:
+        symbols = symbols.to(torch.int32)
+        both = zip(pack(symbols & 255, 8), pack(symbols >> 8, bits - 8), strict=True)
+        return [low + high for low, high in both]
+    rows = np.ascontiguousarray(symbols.to(torch.uint8).cpu().numpy())
+    strings = np.zeros((len(rows), packed_size(rows.shape[1], bits)), dtype=np.uint8)
+    for row, string in zip(rows, strings, strict=True):
+        pack_row(row, bits, string)
+    return [string.tobytes() for string in strings]
 
 
 def unpack(strings: Sequence[bytes | memoryview], bits: int, count: int) -> Tensor:
-    """`[clients, count]` int32, the symbols that `pack` was given."""
-    symbols = np.zeros((len(strings), count), dtype=np.int32)
+    """`[clients, count]`, the symbols that `pack` was given; uint8 up to 8 bits, else int32."""
+    if bits > 8:
+        low = unpack([string[:count] for string in strings], 8, count)
+        high = unpack([string[count:] for string in strings], bits - 8, count)
+        return low + 256 * high.int()
+    symbols = np.zeros((len(strings), count), dtype=np.uint8)
     for row, string in zip(symbols, strings, strict=True):
-        flat = np.unpackbits(np.frombuffer(string, dtype=np.uint8), count=count * bits)
-        for plane, ones in enumerate(flat.reshape(bits, count)):
-            row |= ones.astype(np.int32) << plane
+        unpack_row(np.frombuffer(string, dtype=np.uint8), bits, row)
     return torch.from_numpy(symbols)
+
+
+def pack_signs(values: Tensor) -> list[bytes]:
+    """One string per row of `values` `[clients, count]`: a bit each, 1 where it is below 0."""
+    packed = np.packbits((values < 0).cpu().numpy(), axis=1)
+    return [string.tobytes() for string in packed]
+
+
+def unpack_signs(strings: Sequence[bytes | memoryview], count: int) -> Tensor:
+    """`[clients, count]` float32: -1 for 1, and 1 for 0."""
+    signs = torch.empty(len(strings), count)
+    for row, string in zip(signs.numpy(), strings, strict=True):
+        signs_row(np.frombuffer(string, dtype=np.uint8), row)
+    return signs

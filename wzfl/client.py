@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -21,17 +21,31 @@ class Shard:
     y: Tensor
 
     def rows(self, rows: Tensor) -> "Shard":
+        """These examples; itself where all are asked for in their order."""
+        if len(rows) == len(self.y) and bool((rows == torch.arange(len(rows))).all()):
+            return self
         rows = rows.to(self.y.device)
         return Shard(self.x[rows], self.y[rows])
 
 
 class ClientWork(Protocol):
-    """One client's computation in one round."""
+    """One client's computation in one round.
 
-    def __call__(
-        self, model: Model, weights: Tensor, shard: Shard, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        """The update `[dim]` and the mean training loss, regularisation included."""
+    Attributes:
+        l2: weight of |weights|**2 / 2 in the loss.
+        precision: "float32", or "bfloat16" for torch's autocast.
+    """
+
+    l2: float
+    precision: str
+
+    def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
+        """The rows, of so many examples, of each step."""
+        ...
+
+    @property
+    def lr(self) -> float | None:
+        """Learning rate of local steps; None: the update is the gradient of the only step."""
         ...
 
 
@@ -42,19 +56,20 @@ class FedSGD:
     Attributes:
         batch_size: examples, drawn without replacement.
         l2: weight of |weights|**2 / 2 in the loss.
+        precision: "float32", or "bfloat16" for torch's autocast.
     """
 
     batch_size: int
     l2: float = 0.0
+    precision: str = "float32"
+    lr: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        _at_least_one(batch_size=self.batch_size)
+        _check(self.precision, batch_size=self.batch_size)
 
-    def __call__(
-        self, model: Model, weights: Tensor, shard: Shard, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        order = torch.randperm(len(shard.y), generator=torch.Generator().manual_seed(seed))
-        return _gradient(model, weights, shard.rows(order[: self.batch_size]), self.l2)
+    def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
+        order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
+        return [order[: self.batch_size]]
 
 
 @dataclass(frozen=True)
@@ -63,14 +78,18 @@ class FullGradient:
 
     Attributes:
         l2: weight of |weights|**2 / 2 in the loss.
+        precision: "float32", or "bfloat16" for torch's autocast.
     """
 
     l2: float = 0.0
+    precision: str = "float32"
+    lr: ClassVar[None] = None
 
-    def __call__(
-        self, model: Model, weights: Tensor, shard: Shard, seed: int
-    ) -> tuple[Tensor, Tensor]:
-        return _gradient(model, weights, shard, self.l2)
+    def __post_init__(self) -> None:
+        _check(self.precision)
+
+    def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
+        return [torch.arange(examples)]
 
 
 @dataclass(frozen=True)
@@ -85,43 +104,72 @@ class FedAvg:
         batch_size: examples per step.
         lr: local learning rate.
         l2: weight of |weights|**2 / 2 in the loss.
+        precision: "float32", or "bfloat16" for torch's autocast.
     """
 
     epochs: int
     batch_size: int
     lr: float
     l2: float = 0.0
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _at_least_one(epochs=self.epochs, batch_size=self.batch_size)
+        _check(self.precision, epochs=self.epochs, batch_size=self.batch_size)
 
-    def __call__(
-        self, model: Model, weights: Tensor, shard: Shard, seed: int
-    ) -> tuple[Tensor, Tensor]:
+    def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
         generator = torch.Generator().manual_seed(seed)
-        local, losses = weights.clone(), []
-        for _ in range(self.epochs):
-            order = torch.randperm(len(shard.y), generator=generator)
-            for batch in order.split(self.batch_size):
-                gradient, loss = _gradient(model, local, shard.rows(batch), self.l2)
-                local.sub_(gradient, alpha=self.lr)
-                losses.append(loss)
-        return weights - local, torch.stack(losses).mean()
+        return [
+            batch
+            for _ in range(self.epochs)
+            for batch in torch.randperm(examples, generator=generator).split(self.batch_size)
+        ]
 
 
-def client_updates(
-    work: ClientWork,
-    model: Model,
-    weights: Tensor,
-    shards: Sequence[Shard],
-    seed_of: Callable[[int], int],
+Gradient = Callable[[Tensor, Shard], tuple[Tensor, Tensor]]
+
+
+def plain_update(
+    work: ClientWork, model: Model, weights: Tensor, shard: Shard, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Updates `[clients, dim]` and losses `[clients]`; `seed_of(row)` seeds a client's batches."""
-    updates = torch.empty(len(shards), model.dim, device=weights.device)
-    losses = torch.empty(len(shards), device=weights.device)
-    for row, shard in enumerate(shards):
-        updates[row], losses[row] = work(model, weights, shard, seed_of(row))
-    return updates, losses
+    """One client's update `[dim]` and mean training loss, regularisation included; for any model."""
+    schedule = work.schedule(len(shard.y), seed)
+    return update_of(work, weights, shard, schedule, autograd_gradient(model, work.precision))
+
+
+def update_of(
+    work: ClientWork,
+    weights: Tensor,
+    shard: Shard,
+    schedule: Sequence[Tensor],
+    gradient: Gradient,
+) -> tuple[Tensor, Tensor]:
+    """The same, with `gradient` for that of the mean cross-entropy and the loss itself."""
+    local, losses = weights.clone(), []
+    for rows in schedule:
+        slope, loss = gradient(local, shard.rows(rows))
+        if work.l2:
+            loss = loss + work.l2 / 2 * local.square().sum()
+            slope = slope.add(local, alpha=work.l2)
+        if work.lr is None:
+            return slope, loss
+        losses.append(loss)
+        local.sub_(slope, alpha=work.lr)
+    return weights - local, torch.stack(losses).mean()
+
+
+def autograd_gradient(model: Model, precision: str) -> Gradient:
+    """The gradient by torch's autograd, for any model."""
+
+    def gradient(weights: Tensor, batch: Shard) -> tuple[Tensor, Tensor]:
+        weights = weights.detach().requires_grad_()
+        narrow = precision == "bfloat16"
+        with torch.autocast(weights.device.type, torch.bfloat16, enabled=narrow):
+            logits = model.apply(weights, batch.x)
+        loss = functional.cross_entropy(logits.float(), batch.y)
+        (slope,) = torch.autograd.grad(loss, weights)
+        return slope, loss.detach()
+
+    return gradient
 
 
 def batch_seed(seed: int, round: int, client: int) -> int:
@@ -129,16 +177,9 @@ def batch_seed(seed: int, round: int, client: int) -> int:
     return stable_seed("batches", seed, round, client)
 
 
-def _gradient(model: Model, weights: Tensor, shard: Shard, l2: float) -> tuple[Tensor, Tensor]:
-    weights = weights.detach().requires_grad_()
-    loss = functional.cross_entropy(model.apply(weights, shard.x), shard.y)
-    if l2:
-        loss = loss + l2 / 2 * weights.square().sum()
-    (gradient,) = torch.autograd.grad(loss, weights)
-    return gradient, loss.detach()
-
-
-def _at_least_one(**values: int) -> None:
-    for name, value in values.items():
+def _check(precision: str, **counts: int) -> None:
+    if precision not in ("float32", "bfloat16"):
+        raise InputError(f"client.precision must be float32 or bfloat16; got {precision!r}")
+    for name, value in counts.items():
         if value < 1:
             raise InputError(f"client.{name} must be at least 1; got {value}")

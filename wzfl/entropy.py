@@ -1,41 +1,91 @@
 """Entropy coding: an adapter on the `constriction` library."""
 
+from functools import lru_cache
+from math import floor, log2
 from typing import Any
 
 import constriction
 import numpy as np
+import torch
 
+from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.errors import PayloadError
 
+_SYMBOLS_PER_MEAN = (
+    8  # gaps up to this many times the mean get a symbol of their own; 0.03 % are longer
+)
+_COARSE = (
+    64  # the mean gap in units of the coded part; the bits below it are uniform, and sent as such
+)
 
-def encode_mask(mask: np.ndarray, ones: int) -> bytes:
-    """The positions of `ones` ones in a boolean array, close to log2 C(len, ones) bits."""
+
+def encode_positions(positions: np.ndarray, length: int) -> bytes:
+    """Ascending distinct `positions` below `length`, close to log2 C(length, count) bits.
+
+    Gaps are range coded, geometrically distributed as between positions chosen at random; of long
+    gaps the lowest bits go plain.
+    """
+    count = len(positions)
+    if not count:
+        return b""
+    gaps = np.diff(positions, prepend=-1) - 1
+    low_bits, longest, model = _gaps(length, count)
+    high = gaps >> low_bits
+    # A gap beyond the longest is so many times the longest and a remainder, told after the others.
+    symbols = [np.minimum(high, longest)]
+    while (more := high[high >= longest]).size:
+        high = more - longest
+        symbols.append(np.minimum(high, longest))
     encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(mask.astype(np.int32), _bernoulli(len(mask), ones))
-    return encoder.get_compressed().astype("<u4").tobytes()
+    encoder.encode(np.concatenate(symbols).astype(np.int32), model)
+    (low,) = pack(torch.from_numpy(gaps & (2**low_bits - 1))[None], low_bits)
+    return low + encoder.get_compressed().astype("<u4").tobytes()
 
 
-def decode_mask(body: bytes | memoryview, length: int, ones: int) -> np.ndarray:
-    """The boolean array `[length]` that `encode_mask` was given.
+def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.ndarray:
+    """The positions `[count]` int64 that `encode_positions` was given.
 
     Raises:
-        PayloadError: the bytes are not those of a mask with `ones` ones.
+        PayloadError: the bytes are not those of `count` positions below `length`.
     """
-    if len(body) % 4:
-        raise PayloadError(f"coded positions are whole 4-byte words; got {len(body)} bytes")
-    words = np.frombuffer(body, dtype="<u4").astype(np.uint32)
+    if not count:
+        return np.empty(0, np.int64)
+    low_bits, longest, model = _gaps(length, count)
+    start = packed_size(count, low_bits)
+    if len(body) < start or (len(body) - start) % 4:
+        raise PayloadError(
+            f"coded positions are {start} bytes and whole 4-byte words; got {len(body)} bytes"
+        )
+    words = np.frombuffer(body[start:], dtype="<u4").astype(np.uint32)
     decoder = constriction.stream.queue.RangeDecoder(words)
+    high, total, unfinished = np.zeros(count, np.int64), 0, np.arange(count)
     try:
-        mask = decoder.decode(_bernoulli(length, ones), length).astype(bool)
+        while unfinished.size and total << low_bits < length:
+            symbols = decoder.decode(model, unfinished.size)
+            high[unfinished] += symbols
+            total += int(symbols.sum())
+            unfinished = unfinished[symbols == longest]
     except (AssertionError, ValueError) as error:
         raise PayloadError(f"coded positions are invalid: {error}") from None
-    if (count := int(mask.sum())) != ones:
-        raise PayloadError(f"got {count} positions; expected {ones}")
-    return mask
+    low = unpack([body[:start]], low_bits, count)[0].numpy()
+    positions = np.cumsum((high << low_bits) + low + 1) - 1
+    if positions[-1] >= length:
+        raise PayloadError(f"got position {positions[-1]}; expected {count} below {length}")
+    return positions
 
 
-def _bernoulli(length: int, ones: int) -> Any:
+@lru_cache
+def _gaps(length: int, count: int) -> tuple[int, int, Any]:
+    """How many bits of a gap go plain, the longest symbol of the others, and their distribution."""
+    low_bits = max(0, floor(log2(length / count / _COARSE)))
     # Kept off 0 and 1, where the coder has no code word for a surprise.
-    return constriction.stream.model.Bernoulli(
-        min(max(ones / length, 1e-6), 1 - 1e-6), perfect=False
+    chance = min(max(count / length, 1e-6), 1 - 1e-6)
+    stay = (1 - chance) ** (2**low_bits)  # a coarse gap is as likely to go on
+    longest = max(1, min(_SYMBOLS_PER_MEAN * 2 * _COARSE, round(_SYMBOLS_PER_MEAN / (1 - stay))))
+    chances = np.append((1 - stay) * stay ** np.arange(longest), stay**longest)
+    # Nothing is impossible; the library divides what is left evenly.
+    return (
+        low_bits,
+        longest,
+        constriction.stream.model.Categorical(chances / chances.sum(), perfect=False),
     )

@@ -14,7 +14,7 @@ import torch
 
 from wzfl.errors import InputError
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # of <malloc.h>
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "constriction")
 
 
@@ -47,7 +47,8 @@ def keep_freed_memory() -> None:
         glibc = ctypes.CDLL("libc.so.6")
     except OSError:
         return
-    glibc.mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that glibc takes
+    glibc.mallopt(_M_MMAP_MAX, 0)  # no block straight from the system, to which it would go back
+    glibc.mallopt(_M_ARENA_MAX, 1)  # one heap, so that threads reuse each other's blocks
     glibc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 

@@ -12,16 +12,17 @@ import zlib
 
 from wzfl.errors import PayloadError
 
-VERSION = 2
+VERSION = 3
 _HEADER = struct.Struct("<BBI")
 _CHECKSUM = struct.Struct("<I")
 OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
 
 
-def seal(body: bytes, codec: int, dim: int, agreed: bytes) -> bytes:
+def seal(body: bytes | memoryview, codec: int, dim: int, agreed: bytes) -> bytes:
     """The payload that carries `body`; `agreed` is what the decoder must know as well."""
-    framed = _HEADER.pack(VERSION, codec, dim) + body
-    return framed + _CHECKSUM.pack(zlib.crc32(agreed, zlib.crc32(framed)))
+    header = _HEADER.pack(VERSION, codec, dim)
+    checksum = zlib.crc32(agreed, zlib.crc32(body, zlib.crc32(header)))
+    return b"".join([header, body, _CHECKSUM.pack(checksum)])
 
 
 def unseal(payload: bytes, codec: int, dim: int, agreed: bytes) -> memoryview:

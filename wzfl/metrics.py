@@ -5,8 +5,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from wzfl.models import Model
+from wzfl.norms import energies, squared_distances
+from wzfl.threads import in_threads
 
-_CHUNK = 2000
+_CHUNK = 500  # examples
 
 
 def relative_error(estimates: Tensor, updates: Tensor) -> float:
@@ -14,7 +16,7 @@ def relative_error(estimates: Tensor, updates: Tensor) -> float:
 
     Both are `[clients, dim]`; NaN when every update is zero.
     """
-    return mean_energy_ratio(estimates - updates, updates)
+    return mean_ratio(squared_distances(estimates, updates), energies(updates))
 
 
 def mean_energy_ratio(vectors: Tensor, references: Tensor) -> float:
@@ -22,18 +24,25 @@ def mean_energy_ratio(vectors: Tensor, references: Tensor) -> float:
 
     Both are `[clients, dim]`; NaN when every reference is zero.
     """
-    energies = vectors.double().square().sum(dim=1)
-    reference_energies = references.double().square().sum(dim=1)
-    nonzero = reference_energies > 0
-    return float((energies[nonzero] / reference_energies[nonzero]).mean())
+    return mean_ratio(energies(vectors), energies(references))
 
 
-@torch.no_grad()
 def evaluate(model: Model, weights: Tensor, x: Tensor, y: Tensor) -> tuple[float, float]:
     """Mean cross-entropy and accuracy of `weights` `[dim]` on `x` `[n, ...]`, `y` `[n]`."""
-    loss, correct = 0.0, 0
-    for inputs, labels in zip(x.split(_CHUNK), y.split(_CHUNK), strict=True):
-        logits = model.apply(weights, inputs)
-        loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
-        correct += int((logits.argmax(dim=1) == labels).sum())
-    return loss / len(y), correct / len(y)
+
+    def part(batch: tuple[Tensor, Tensor]) -> tuple[float, int]:
+        inputs, labels = batch
+        with torch.no_grad():
+            logits = model.apply(weights, inputs)
+        loss = functional.cross_entropy(logits, labels, reduction="sum")
+        return float(loss), int((logits.argmax(dim=1) == labels).sum())
+
+    batches = list(zip(x.split(_CHUNK), y.split(_CHUNK), strict=True))
+    losses, correct = zip(*in_threads(part, batches), strict=True)
+    return sum(losses) / len(y), sum(correct) / len(y)
+
+
+def mean_ratio(energy: Tensor, reference: Tensor) -> float:
+    """Mean of energy / reference, `[clients]` each, over clients whose reference is not 0."""
+    nonzero = reference > 0
+    return float((energy[nonzero] / reference[nonzero]).mean())

@@ -1,6 +1,8 @@
 """Models as functions of one flat `[dim]` vector."""
 
+import copy
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -24,12 +26,19 @@ class Model:
 
     build: Callable[[], nn.Module]
     _module: nn.Module = field(init=False, repr=False)
+    # functional_call writes parameters into the module while it runs: each thread has its own.
+    _own: threading.local = field(init=False, repr=False, default_factory=threading.local)
 
     def __post_init__(self) -> None:
         module = self.build()
         if names := [name for name, _ in module.named_buffers()]:
             raise InputError(f"a model must be a function of its parameters; got buffers {names}")
         object.__setattr__(self, "_module", module)
+
+    @property
+    def network(self) -> nn.Module:
+        """The module itself; its own parameters mean nothing."""
+        return self._module
 
     @property
     def dim(self) -> int:
@@ -43,13 +52,15 @@ class Model:
 
     def apply(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Logits `[n, classes]` for `weights` `[dim]` and `inputs` `[n, channels, height, width]`."""
+        if not hasattr(self._own, "module"):
+            self._own.module = copy.deepcopy(self._module)
         parameters = dict(self._module.named_parameters())
         parts = weights.split([parameter.numel() for parameter in parameters.values()])
         views = {
             name: part.view(parameter.shape)
             for (name, parameter), part in zip(parameters.items(), parts, strict=True)
         }
-        return functional_call(self._module, views, (inputs,))
+        return functional_call(self._own.module, views, (inputs,))
 
 
 def logistic(input_shape: Sequence[int], classes: int) -> Model:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wzfl.errors import InputError
+from wzfl.kernels import draws
 
 # SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): increment and multipliers, as signed 64-bit integers.
 _INCREMENT = 0x9E3779B97F4A7C15 - 2**64
@@ -70,13 +72,20 @@ class Public:
         """What is shared with all: as many rows, each with the randomness of no client in particular."""
         return replace(self, clients=(_NOBODY,) * clients, scale=self.scale.new_zeros(clients))
 
+    def keys(self, purpose: str) -> np.ndarray:
+        """`[clients]` uint64: where each client's stream of random words starts."""
+        digests = [self._digest(purpose, client, 8) for client in self.clients]
+        return np.frombuffer(b"".join(digests), dtype="<u8")
+
     def uniform(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in [0, 1), multiples of 2**-24."""
-        return self._each_row(lambda key: _uniform(key, dim), purpose)
+        return self._each_row(purpose, dim, draw_uniform, lambda key, row: draws.uniform(key, row))
 
     def signs(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in {-1, +1}."""
-        return self._each_row(lambda key: _signs(key, dim), purpose)
+        return self._each_row(
+            purpose, dim, draw_signs, lambda key, row: draws.signs(key, row.view(np.uint32))
+        )
 
     def subset(self, purpose: str, dim: int, count: int) -> Tensor:
         """`[clients, count]` int64, distinct coordinates, each of `dim` equally likely to be there.
@@ -106,12 +115,25 @@ class Public:
         text = f"{self.seed}/{self.round}/{client}/{purpose}".encode()
         return hashlib.blake2b(text, digest_size=size).digest()
 
-    def _each_row(self, draw: Callable[[Tensor], Tensor], purpose: str) -> Tensor:
-        rows = {}
-        for client in set(self.clients):
-            (key,) = struct.unpack("<q", self._digest(purpose, client, 8))
-            rows[client] = draw(torch.tensor(key, device=self.scale.device))
-        return torch.stack([rows[client] for client in self.clients])
+    def _each_row(
+        self,
+        purpose: str,
+        dim: int,
+        draw: Callable[[Tensor, int], Tensor],
+        fill: Callable[[np.uint64, np.ndarray], None],
+    ) -> Tensor:
+        """Rows by torch's `draw`, or on a CPU by the compiled `fill`, which gives the same."""
+        rows = torch.empty(len(self.clients), dim, device=self.scale.device)
+        first_of: dict[int, int] = {}
+        for row, (client, key) in enumerate(zip(self.clients, self.keys(purpose), strict=True)):
+            first = first_of.setdefault(client, row)
+            if first < row:
+                rows[row] = rows[first]
+            elif rows.is_cpu:
+                fill(key, rows[row].numpy())
+            else:
+                rows[row] = draw(torch.tensor(key.astype(np.int64), device=rows.device), dim)
+        return rows
 
 
 def stable_seed(*parts: object) -> int:
@@ -133,11 +155,11 @@ def _shift_right(word: Tensor, shift: int) -> Tensor:
     return (word >> shift).bitwise_and_((1 << (64 - shift)) - 1)
 
 
-def _uniform(key: Tensor, dim: int) -> Tensor:
+def draw_uniform(key: Tensor, dim: int) -> Tensor:
     halves = _words(key, (dim + 1) // 2).view(torch.int32)[:dim]
     return (halves >> 8).bitwise_and_(2**24 - 1).float().mul_(2.0**-24)
 
 
-def _signs(key: Tensor, dim: int) -> Tensor:
+def draw_signs(key: Tensor, dim: int) -> Tensor:
     octets = _words(key, (dim + 63) // 64).view(torch.uint8)[: (dim + 7) // 8]
     return _SIGNS_OF_BYTE.to(key.device).index_select(0, octets.int()).view(-1)[:dim]

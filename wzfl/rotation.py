@@ -1,153 +1,200 @@
 """A randomized Hadamard rotation of vectors of any length, without padding.
 
-Two passes, each: random signs, Hadamard transforms of runs of `block` neighbours, and a transpose, so
-that a run of the second pass draws evenly on every run of the first. Every output then mixes the
+Two passes of random signs and Hadamard transforms of `block` coordinates each. The first pass takes
+its coordinates a stride apart, from all over the vector; the second takes them from one stretch, in
+which every transform of the first pass has as many outputs as any other. Every output then mixes the
 whole vector, as one scale for all coordinates needs (energy differs by orders of magnitude between
-layers). What is left over after the last full run is transformed together with the end of that run
-and then swapped with coordinates from everywhere.
+layers). What is left over after the last full block is transformed together with coordinates from
+everywhere, and between the passes exchanged with some.
 
-Only additions, subtractions and a final multiplication by a constant, in a fixed order: the result is
-the same to the last bit on any device, in any batch, at any thread count.
+Only additions, subtractions and multiplications by a constant, in a fixed order: the result is the same
+to the last bit on any device, in any batch, at any thread count. On a CPU, `wzfl.kernels.hadamard`
+does the same, a cache-sized tile at a time.
 
 Source: randomized Hadamard transforms for quantization, Suresh et al., "Distributed Mean Estimation
-with Limited Communication" (ICML 2017); the two passes over overlapping blocks are ours.
+with Limited Communication" (ICML 2017); the two passes over any length are ours.
 """
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, isqrt
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl.kernels import hadamard
 from wzfl.public import Public
 
 _PURPOSES = ("rotation/0", "rotation/1")
+# Neighbours in a stretch that are transformed apart, side by side: many enough for long loops.
+_LANES = 64
 
 
 def rotate(vectors: Tensor, public: Public) -> Tensor:
     """`[clients, dim]` float32 of the same norms; an orthogonal map that both ends know."""
-    dim = vectors.shape[1]
-    layout = _Layout.of(dim)
-    rotated = vectors.float()
-    for purpose in _PURPOSES:
-        signs = public.signs(purpose, dim + layout.block)
-        rotated = layout.forward(rotated * signs[:, :dim], signs[:, dim:])
-    return rotated
+    if vectors.device.type == "cpu":
+        return _compiled(hadamard.rotate_rows, vectors, public)
+    return rotate_with_torch(vectors, public)
 
 
 def rotate_back(vectors: Tensor, public: Public) -> Tensor:
     """The inverse of `rotate`, up to float32 rounding."""
-    dim = vectors.shape[1]
-    layout = _Layout.of(dim)
-    restored = vectors.float()
-    for purpose in reversed(_PURPOSES):
-        signs = public.signs(purpose, dim + layout.block)
-        restored = layout.backward(restored, signs[:, dim:]).mul_(signs[:, :dim])
-    return restored
+    if vectors.device.type == "cpu":
+        return _compiled(hadamard.rotate_rows_back, vectors, public)
+    return rotate_back_with_torch(vectors, public)
 
 
-@dataclass(frozen=True)
+def rotate_with_torch(vectors: Tensor, public: Public) -> Tensor:
+    """`rotate` on any device."""
+    layout = _Layout.of(vectors.shape[1])
+    first, second = _signs(public, layout)
+    rotated = vectors.float() * first[:, : layout.dim]
+    layout.transform_columns(rotated)
+    layout.mix_rest(rotated, first[:, layout.dim :], undo=False)
+    layout.swap_rest(rotated)
+    rotated *= second[:, : layout.dim]
+    layout.transform_stretches(rotated)
+    layout.mix_rest(rotated, second[:, layout.dim :], undo=False)
+    return rotated
+
+
+def rotate_back_with_torch(vectors: Tensor, public: Public) -> Tensor:
+    """`rotate_back` on any device."""
+    layout = _Layout.of(vectors.shape[1])
+    first, second = _signs(public, layout)
+    restored = vectors.float().clone()
+    layout.mix_rest(restored, second[:, layout.dim :], undo=True)
+    layout.transform_stretches(restored)
+    restored *= second[:, : layout.dim]
+    layout.swap_rest(restored)
+    layout.mix_rest(restored, first[:, layout.dim :], undo=True)
+    layout.transform_columns(restored)
+    return restored.mul_(first[:, : layout.dim])
+
+
+def _compiled(kernel: Callable[..., None], vectors: Tensor, public: Public) -> Tensor:
+    layout = _Layout.of(vectors.shape[1])
+    source = vectors.detach().float().contiguous()
+    out = torch.empty_like(source)
+    keys = np.stack([public.keys(purpose) for purpose in _PURPOSES])
+    lanes = np.array(layout.lanes)
+    kernel(source.numpy(), keys, layout.block, lanes, layout.places, out.numpy())
+    return out
+
+
+def _signs(public: Public, layout: "_Layout") -> list[Tensor]:
+    """For each pass `[clients, dim + block]`: those of the coordinates, and of what the rest mixes with."""
+    return [public.signs(purpose, layout.dim + layout.block) for purpose in _PURPOSES]
+
+
+@dataclass(frozen=True, eq=False)
 class _Layout:
-    """`runs` runs of `block` coordinates and a `rest` shorter than a run."""
+    """`dim` coordinates: `runs` times `block`, a power of two, and a `rest` of less than a block.
 
+    Attributes:
+        lanes: how many runs lie side by side in each stretch of the second pass.
+        places: `[block]` distinct coordinates from everywhere but the rest.
+    """
+
+    dim: int
     block: int
     runs: int
     rest: int
+    lanes: tuple[int, ...]
+    places: np.ndarray
 
     @staticmethod
     @lru_cache
     def of(dim: int) -> "_Layout":
-        # A run of the second pass holds block / runs coordinates of each run of the first; 64 or
-        # more keep their energies even to within 2 %.
-        wanted = 8 * isqrt(dim)
+        # Of each run of the first pass, one of the second holds block / runs outputs, or one more
+        # or less; at 16 or more their energies are even enough.
         block = 1
-        while block < wanted and 2 * block <= dim:
+        while block < 4 * isqrt(dim) and 2 * block <= dim:
             block *= 2
-        return _Layout(block, *divmod(dim, block))
+        runs, rest = divmod(dim, block)
+        return _Layout(dim, block, runs, rest, _lanes(runs), _everywhere(block * runs, block))
 
-    def forward(self, vectors: Tensor, rest_signs: Tensor) -> Tensor:
-        """`[rows, dim]` -> `[rows, dim]`: one pass; `rest_signs` `[rows, block]` are for the rest."""
-        rows, dim = vectors.shape
-        mixed = torch.empty_like(vectors)
-        main = self._main(mixed)
-        main.copy_(vectors[:, : dim - self.rest].view(rows, self.runs, self.block).mT)
-        _hadamard(main)
-        if self.rest:
-            mixed[:, dim - self.rest :] = vectors[:, dim - self.rest :]
-            self._mix_rest(mixed, rest_signs, undo=False)
-            self._swap_rest(mixed)
-        return mixed
+    def transform_columns(self, vectors: Tensor) -> None:
+        """The first pass, in place: coordinates `runs` apart."""
+        main = self._main(vectors).view(len(vectors), self.block, self.runs)
+        main.copy_(_hadamard(main))
 
-    def backward(self, mixed: Tensor, rest_signs: Tensor) -> Tensor:
-        """The inverse of `forward`."""
-        rows, dim = mixed.shape
-        vectors = mixed.clone()
-        if self.rest:
-            self._swap_rest(vectors)
-            self._mix_rest(vectors, rest_signs, undo=True)
-        main = self._main(vectors)
-        _hadamard(main)
-        runs = main.mT.clone(memory_format=torch.contiguous_format)
-        vectors[:, : dim - self.rest] = runs.view(rows, -1)
-        return vectors
+    def transform_stretches(self, vectors: Tensor) -> None:
+        """The second pass, in place: coordinates of one stretch."""
+        start = 0
+        for lanes, count in Counter(self.lanes).items():
+            part = vectors[:, start : start + self.block * lanes * count]
+            stretches = part.reshape(-1, self.block, lanes)
+            part.copy_(_hadamard(stretches).view(part.shape))
+            start += part.shape[1]
 
-    def _main(self, vectors: Tensor) -> Tensor:
-        """`[rows, block, runs]`, the view in which a run is a column."""
-        rows, dim = vectors.shape
-        return vectors[:, : dim - self.rest].view(rows, self.block, self.runs)
+    def mix_rest(self, vectors: Tensor, signs: Tensor, undo: bool) -> None:
+        """Transforms the rest together with coordinates from everywhere, in place.
 
-    def _mix_rest(self, vectors: Tensor, signs: Tensor, undo: bool) -> None:
-        """Transforms the rest together with the end of the last run, in place.
-
-        Fresh signs come first: that run has just been transformed, and a second transform alone would
-        bring back what the first one spread.
+        Fresh signs come first: without them another transform could bring back what one spread.
         """
-        last_run = self._main(vectors)[:, self.rest :, -1]
-        rest = vectors[:, vectors.shape[1] - self.rest :]
-        together = torch.cat([last_run, rest], dim=1)
+        if not self.rest:
+            return
+        places = torch.from_numpy(self.places[: self.block - self.rest]).to(vectors.device)
+        rest = vectors[:, self.dim - self.rest :]
+        together = torch.cat([vectors[:, places], rest], dim=1)
         if not undo:
             together *= signs
-        # As a matrix, one axis after the other: long rows are faster than a single column.
-        matrix = together.view(len(vectors), 2 ** (self.block.bit_length() // 2), -1)
-        _hadamard(matrix)
-        transposed = matrix.mT.contiguous()
-        _hadamard(transposed)
-        matrix.copy_(transposed.mT)
+        together = _hadamard(together[:, :, None])[:, :, 0]
         if undo:
             together *= signs
-        last_run.copy_(together[:, : self.block - self.rest])
-        rest.copy_(together[:, self.block - self.rest :])
+        vectors[:, places] = together[:, : len(places)]
+        rest.copy_(together[:, len(places) :])
 
-    def _swap_rest(self, vectors: Tensor) -> None:
+    def swap_rest(self, vectors: Tensor) -> None:
         """Exchanges the rest with as many coordinates from everywhere, in place."""
-        places = _everywhere(self.block * self.runs, self.rest).to(vectors.device)
-        rest = vectors[:, vectors.shape[1] - self.rest :]
+        places = torch.from_numpy(self.places[self.block - self.rest :]).to(vectors.device)
+        rest = vectors[:, self.dim - self.rest :]
         swapped = rest.clone()
         rest.copy_(vectors[:, places])
         vectors[:, places] = swapped
 
+    def _main(self, vectors: Tensor) -> Tensor:
+        return vectors[:, : self.dim - self.rest]
 
-@lru_cache
-def _everywhere(length: int, count: int) -> Tensor:
+
+def _lanes(runs: int) -> tuple[int, ...]:
+    """Widths that sum to `runs`, the widest first.
+
+    Each shares no factor with `runs`, the stride of the first pass: otherwise a run of the second pass
+    would meet some runs of the first and never the others.
+    """
+    widths: list[int] = []
+    while runs > sum(widths):
+        width = min(_LANES, runs - sum(widths))
+        while gcd(width, runs) != 1:
+            width -= 1
+        widths.append(width)
+    return tuple(widths)
+
+
+def _everywhere(length: int, count: int) -> np.ndarray:
     """`[count]` distinct places below `length`, even over it and over any stride of it."""
     step = max(1, round(length * 0.6180339887))  # the golden section spreads best
     while gcd(step, length) != 1:
         step += 1
-    return torch.arange(count) * step % length
+    return np.arange(count) * step % length
 
 
-def _hadamard(columns: Tensor) -> None:
-    """Orthonormal Hadamard transform along dimension 1 of `[rows, block, runs]`, in place."""
-    rows, block, runs = columns.shape
-    source = columns.contiguous()
+def _hadamard(columns: Tensor) -> Tensor:
+    """The orthonormal Hadamard transform along dimension 1 of `[rows, block, lanes]`."""
+    rows, block, lanes = columns.shape
+    source = columns.clone(memory_format=torch.contiguous_format)
     target = torch.empty_like(source)
     half = block // 2
     while half:
-        left, right = source.view(rows, -1, 2, half, runs).unbind(2)
-        sums, differences = target.view(rows, -1, 2, half, runs).unbind(2)
+        left, right = source.view(rows, -1, 2, half, lanes).unbind(2)
+        sums, differences = target.view(rows, -1, 2, half, lanes).unbind(2)
         torch.add(left, right, out=sums)
         torch.sub(left, right, out=differences)
         source, target = target, source
         half //= 2
-    torch.mul(source, block**-0.5, out=columns)
+    return source * block**-0.5

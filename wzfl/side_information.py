@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from wzfl.errors import InputError
+from wzfl.norms import squared_distances
+from wzfl.threads import in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +53,13 @@ class SideInformation(Protocol):
         ...
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients, dim]`: what is expected of each client."""
+        """`[clients, dim]`: what is expected of each client; until `update`, it may be memory itself."""
         ...
 
     def update(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> Memory:
-        """The memory after decoding `estimates` `[clients, dim]` with the codec's residual gain g.
+        """The memory, changed in place, after `estimates` `[clients, dim]` by a codec of residual gain g.
 
         For rows that `failed` `[clients]` the decoder's check the scale was too small: twice as much is
         planned next time.
@@ -112,15 +114,21 @@ class Last:
         return self.margin * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        return memory.vectors[clients]
+        everyone = torch.arange(len(memory.vectors), device=clients.device)
+        return memory.vectors if torch.equal(clients, everyone) else memory.vectors[clients]
 
     def update(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> Memory:
-        residuals = estimates - memory.vectors[clients]
-        step = _step(self.step, gain)
-        vectors = memory.vectors.index_add(0, clients, residuals, alpha=step)
-        return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
+        step, energy = _step(self.step, gain), torch.empty(len(clients), dtype=torch.float64)
+
+        def learn(row: int) -> None:
+            vector, estimate = memory.vectors[clients[row]], estimates[row]
+            energy[row] = squared_distances(estimate[None], vector[None])[0]
+            vector.lerp_(estimate, step)
+
+        in_threads(learn, range(len(clients)))
+        return Memory(memory.vectors, _tracked(memory, clients, energy, failed, gain))
 
 
 @dataclass(frozen=True)
@@ -152,10 +160,10 @@ class Mean:
     def update(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> Memory:
-        residuals = estimates - memory.vectors
+        energy = squared_distances(estimates, memory.vectors.expand_as(estimates))
         step = _step(self.step, 1 + max(0.0, gain - 1) / len(clients))
-        vectors = memory.vectors + step * residuals.mean(dim=0, keepdim=True)
-        return Memory(vectors, _tracked(memory, clients, residuals, failed, gain))
+        memory.vectors.lerp_(estimates.mean(dim=0, keepdim=True), step)
+        return Memory(memory.vectors, _tracked(memory, clients, energy, failed, gain))
 
 
 def _check(margin: float, step: float | None) -> None:
@@ -171,9 +179,10 @@ def _step(step: float | None, gain: float) -> float:
 
 
 def _tracked(
-    memory: Memory, clients: Tensor, residuals: Tensor, failed: Tensor, gain: float
+    memory: Memory, clients: Tensor, energy: Tensor, failed: Tensor, gain: float
 ) -> Tensor:
-    """`[population]`: the RMS of decoded residuals, without what decoding added to it."""
-    rms = (residuals.square().mean(dim=1) / gain).sqrt()
+    """`[population]`: the RMS of decoded residuals of that energy, without what decoding added to it."""
+    mean_square = energy.to(clients.device) / memory.vectors.shape[1]
+    rms = (mean_square / gain).sqrt().float()
     rms = torch.where(failed, 2 * memory.residual_rms[clients], rms)
     return memory.residual_rms.index_copy(0, clients, rms)

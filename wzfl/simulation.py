@@ -7,22 +7,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from wzfl.client import ClientWork, Shard, batch_seed, client_updates
+from wzfl.client import ClientWork, Shard, batch_seed
+from wzfl.cohort import client_updates
 from wzfl.compressors import Compressor, SideInformed
 from wzfl.compressors.envelope import float32_bytes, float32_rows
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.errors import InputError
+from wzfl.exchange import decode, encode
 from wzfl.feedback import ClientMemory
 from wzfl.ledger import BitLedger
-from wzfl.metrics import evaluate, relative_error
+from wzfl.metrics import evaluate, mean_ratio
 from wzfl.models import Model
+from wzfl.norms import energies, squared_distances
 from wzfl.public import Public, stable_seed
 from wzfl.server import Server, aggregate
 from wzfl.side_information import Memory, SideInformation
-
-# Coordinates encoded or decoded at once: on a CPU as many as fit the cache, on a GPU its memory.
-_CHUNK = {"cpu": 2**17, "cuda": 2**27}
-
 
 # Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
 Observe = Callable[[int, Tensor, Tensor], None]
@@ -127,32 +126,37 @@ def run_round(
         [federation.shards[client] for client in sampled],
         lambda row: batch_seed(federation.seed, round, sampled[row]),
     )
-    if not bool(updates.isfinite().all()):
+    energy = energies(updates)
+    if not bool(energy.isfinite().all()):
         raise Diverged(f"an update of round {round} is not finite")
     payloads = _sent_by_clients(compressor, state, rows, updates, public)
 
     # Server: sees payloads, public and its own memory.
     ledger.sent_up(payloads)
     side = policy.predict(state.side, rows)
-    estimates, failed = _decode(compressor, payloads, side, public)
+    estimates, failed = decode(compressor, payloads, side, public)
     if isinstance(compressor, ClientMemory) and state.server_memory is not None:
         memory = state.server_memory[rows]
         estimates, state.server_memory[rows] = compressor.received(memory, estimates, public)
-    state.side = policy.update(state.side, rows, estimates, failed, federation.residual_gain)
-    # How many examples a client holds is told once, when it joins, and is no part of a round.
-    examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
-    state.server.step(aggregate(estimates, examples, federation.aggregation))
 
     # Observer: sees both ends, changes neither.
     if observe is not None:
         observe(round, updates, side)
+    nmse = mean_ratio(squared_distances(estimates, updates), energy)
+    side_error = mean_ratio(squared_distances(side, updates), energy)
+
+    # Server: learns; `side` may be its memory itself, and is not what it was from here on.
+    state.side = policy.update(state.side, rows, estimates, failed, federation.residual_gain)
+    # How many examples a client holds is told once, when it joins, and is no part of a round.
+    examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
+    state.server.step(aggregate(estimates, examples, federation.aggregation))
     return {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
         "train_loss": float(losses.double() @ examples.double() / examples.sum()),
-        "nmse": relative_error(estimates, updates),
-        "side_information_error": relative_error(side, updates),
+        "nmse": nmse,
+        "side_information_error": side_error,
         "decode_failures": int(failed.sum()),
     }
 
@@ -206,40 +210,9 @@ def _sent_by_clients(
 ) -> list[bytes]:
     """The payloads; clients that remember then learn what the server will have read."""
     if not isinstance(compressor, ClientMemory) or state.client_memory is None:
-        return _encode(compressor, updates, public)
+        return encode(compressor, updates, public)
     memory = state.client_memory[rows]
-    payloads = _encode(compressor, compressor.before(memory, updates, public), public)
-    decoded, _ = _decode(compressor, payloads, torch.zeros_like(updates), public)
+    payloads = encode(compressor, compressor.before(memory, updates, public), public)
+    decoded, _ = decode(compressor, payloads, torch.zeros_like(updates), public)
     state.client_memory[rows] = compressor.after(memory, updates, decoded, public)
     return payloads
-
-
-def _encode(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
-    payloads: list[bytes] = []
-    for rows in _chunks(updates):
-        payloads += compressor.encode(updates[rows], public.rows(rows))
-    return payloads
-
-
-def _decode(
-    compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public
-) -> tuple[Tensor, Tensor]:
-    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool."""
-    estimates, failed = [], []
-    for rows in _chunks(side):
-        some, their_side, shared = [payloads[row] for row in rows], side[rows], public.rows(rows)
-        if isinstance(compressor, SideInformed):
-            decoded, wrong = compressor.decode_checked(some, their_side, shared)
-        else:
-            decoded = compressor.decode(some, their_side, shared)
-            wrong = torch.zeros(len(rows), dtype=torch.bool, device=side.device)
-        estimates.append(decoded)
-        failed.append(wrong)
-    return torch.cat(estimates), torch.cat(failed)
-
-
-def _chunks(vectors: Tensor) -> list[list[int]]:
-    """Rows to handle together; any grouping gives the same bytes."""
-    clients, dim = vectors.shape
-    size = max(1, _CHUNK[vectors.device.type] // dim)
-    return [list(range(start, min(start + size, clients))) for start in range(0, clients, size)]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from wzfl.compressors.envelope import (
     open_parts,
     seal_rows,
 )
+from wzfl.kernels.quantize import lookup_row, nearest_row
+from wzfl.norms import energies
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import lloyd_max, lloyd_max_distortion
@@ -62,22 +65,17 @@ class Eden:
         dim = updates.shape[1]
         allocation = self._allocation(dim)
         rotated = rotate(updates, public)
-        energies = _row_sums(rotated.double().square())
-        deviations = (energies / dim).sqrt()
-        sent = allocation.gather(rotated, public).double()
-        units = sent / torch.where(deviations > 0, deviations, 1)[:, None]
-        symbols, levels = [], torch.empty_like(units)
+        energy = energies(rotated)
+        deviations = torch.where(energy > 0, (energy / dim).sqrt(), 1)
+        sent = allocation.gather(rotated, public)
+        symbols, products, norms = [], torch.zeros_like(energy), torch.zeros_like(energy)
         for bits, columns in allocation.widths:
-            centroids, boundaries = _codebook(bits, units.device)
-            indices = torch.bucketize(units[:, columns].contiguous(), boundaries)
-            levels[:, columns] = centroids[indices]
+            indices, product, norm = nearest(sent[:, columns], deviations, bits)
             symbols.append(pack(indices, bits))
-        products = _row_sums(sent * levels)
-        if self.unbiased:
-            # None of the few sent coordinates may say anything: they are all 0.
-            scales = torch.where(products > 0, energies / products, 0)
-        else:
-            scales = products / _row_sums(levels.square())
+            products, norms = products + product, norms + norm
+        wanted = energy / products if self.unbiased else products / norms
+        # None of the few sent coordinates may say anything: they are all 0.
+        scales = torch.where(products > 0, wanted, 0)
         parts = zip(float32_bytes(scales[:, None]), *symbols, strict=True)
         return seal_rows(self, [b"".join(row) for row in parts], dim, public)
 
@@ -90,8 +88,8 @@ class Eden:
         levels = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
-            indices = unpack(strings, bits, length(columns)).to(side.device)
-            levels[:, columns] = centroids[indices].float()
+            indices = unpack(strings, bits, length(columns))
+            levels[:, columns] = lookup(indices, centroids.float())
         return finite(rotate_back(allocation.scatter(levels * scales, public), public), public)
 
     def relative_variance(self, dim: int) -> float:
@@ -112,6 +110,37 @@ def _codebook(bits: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(centroids).to(device), torch.from_numpy(boundaries).to(device)
 
 
-def _row_sums(rows: Tensor) -> Tensor:
-    """`[clients]`; row by row, so that a row's sum does not depend on the batch."""
-    return torch.stack([row.sum() for row in rows])
+def nearest(values: Tensor, deviations: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices `[clients, count]` of the centroids c nearest to `values / deviations`.
+
+    And for each client sum(values * c) and sum(c * c), `[clients]` float64.
+    """
+    if not values.is_cpu:
+        return nearest_with_torch(values, deviations, bits)
+    centroids, boundaries = lloyd_max(bits)
+    indices, sums = np.empty(values.shape, np.uint8), []
+    for row, deviation, out in zip(values.numpy(), deviations.tolist(), indices, strict=True):
+        sums.append(nearest_row(row, deviation, centroids, boundaries, out))
+    products, norms = torch.tensor(sums, dtype=torch.float64).unbind(1)
+    return torch.from_numpy(indices), products, norms
+
+
+def nearest_with_torch(
+    values: Tensor, deviations: Tensor, bits: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`nearest` on any device."""
+    centroids, boundaries = _codebook(bits, values.device)
+    values = values.double().contiguous()
+    indices = torch.bucketize(values / deviations[:, None], boundaries)
+    levels = centroids[indices]
+    return indices, (values * levels).sum(dim=1), levels.square().sum(dim=1)
+
+
+def lookup(indices: Tensor, table: Tensor) -> Tensor:
+    """`[clients, count]` float32, on the device of `table`: the entries that CPU `indices` name."""
+    if not table.is_cpu:
+        return table[indices.to(table.device).int()]
+    values = torch.empty(indices.shape)
+    for row, out in zip(indices.numpy(), values.numpy(), strict=True):
+        lookup_row(row, table.numpy(), out)
+    return values

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
 from wzfl.frame import seal, unseal
+from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
@@ -45,7 +47,7 @@ def checked(updates: Tensor, public: Public) -> Tensor:
             " move one of them with .to()"
         )
     updates = updates.float()
-    finite = torch.linalg.vector_norm(updates, ord=float("inf"), dim=1).isfinite()
+    finite = largest_magnitudes(updates).isfinite()
     if not bool(finite.all()):
         row = int((~finite).nonzero()[0])
         raise InputError(
@@ -56,7 +58,7 @@ def checked(updates: Tensor, public: Public) -> Tensor:
 
 
 def seal_rows(
-    compressor: Compressor, bodies: Sequence[bytes], dim: int, public: Public
+    compressor: Compressor, bodies: Sequence[bytes | memoryview], dim: int, public: Public
 ) -> list[bytes]:
     """One framed payload per body."""
     settings = _settings(compressor)
@@ -121,8 +123,8 @@ def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> 
     Raises:
         PayloadError: a value is not finite, which no encoder sends.
     """
-    rows = torch.stack([torch.frombuffer(bytearray(b), dtype=torch.float32) for b in bodies])
-    if not bool(rows.isfinite().all()):
+    rows = torch.from_numpy(np.stack([np.frombuffer(body, dtype="<f4") for body in bodies]))
+    if not bool(largest_magnitudes(rows).isfinite().all()):
         raise PayloadError("got a value that is NaN or infinite; expected finite float32")
     return rows.to(device)
 
@@ -133,9 +135,9 @@ def finite(estimates: Tensor, public: Public) -> Tensor:
     Raises:
         PayloadError: one is not finite, as a forged scale can make it.
     """
-    norms = torch.linalg.vector_norm(estimates, ord=float("inf"), dim=1)
-    if not bool(norms.isfinite().all()):
-        client = public.clients[int((~norms.isfinite()).nonzero()[0])]
+    wrong = ~largest_magnitudes(estimates).isfinite()
+    if bool(wrong.any()):
+        client = public.clients[int(wrong.nonzero()[0])]
         raise PayloadError(
             f"payload of client {client}: decodes to values that are NaN or infinite; expected"
             " finite float32"

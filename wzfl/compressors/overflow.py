@@ -9,7 +9,9 @@ from scipy.signal import fftconvolve
 from scipy.stats import skellam
 from torch import Tensor
 
-CHECK_BYTES = 4  # one sum each, modulo 256
+from wzfl.compressors.modulo import SUMS
+
+CHECK_BYTES = SUMS  # a byte each
 _FALSE_ALARM = 1e-6
 # Of a check whose sums, uniform modulo 256, still differ from a well planned one's.
 _MOST_OVERFLOWS = 100
@@ -33,14 +35,13 @@ class OverflowCheck:
         self._expected = 0.0
         self._sums: Tensor | None = None
 
-    def add(self, bits: int, blocks: Tensor) -> None:
-        """Takes in block numbers `[clients, count]` of symbols of `bits` bits, float64 integers."""
-        covered = min(blocks.shape[1], int(_MOST_OVERFLOWS / max(self._overflow[bits], 1e-12)))
+    def covered(self, bits: int, count: int) -> int:
+        """How many of `count` symbols of `bits` bits the sums are to be taken of."""
+        return min(count, int(_MOST_OVERFLOWS / max(self._overflow[bits], 1e-12)))
+
+    def add(self, bits: int, covered: int, sums: Tensor) -> None:
+        """Takes in the sums `[clients, 4]` of the first `covered` block numbers of one width."""
         self._expected += covered * self._overflow[bits]
-        blocks = blocks[:, :covered]
-        blocks = blocks - torch.floor(blocks * 2.0**-8) * 2.0**8
-        padded = torch.nn.functional.pad(blocks, (0, -covered % CHECK_BYTES))
-        sums = padded.view(len(blocks), -1, CHECK_BYTES).sum(dim=1)
         self._sums = sums if self._sums is None else self._sums + sums
 
     def to_bytes(self) -> list[bytes]:

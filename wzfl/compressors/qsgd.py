@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
+from wzfl.kernels.quantize import levels_row
 from wzfl.public import Public
 
 _NORM_BITS = 32
@@ -64,12 +66,8 @@ class QSGD:
         dim = updates.shape[1]
         sent = self._sent(dim, public)
         values = updates if sent is None else updates.gather(1, sent)
-        norms = self._buckets(values).abs().amax(dim=2)
-        # A bucket of zeros: 0 / 1 is right. float64: 1e-38 / 1e-38 must not lose its digits.
-        divisor = torch.where(norms > 0, norms, 1).double().repeat_interleave(self.bucket, dim=1)
-        ratio = values.double() / divisor[:, : values.shape[1]] * self.levels
-        levels = torch.floor(ratio + public.uniform("rounding", values.shape[1]))
-        symbols = (levels + self.levels).clamp_(0, 2 * self.levels)
+        noise = public.uniform("rounding", values.shape[1])
+        norms, symbols = rounded(values, noise, self.bucket, self.levels)
         bodies = zip(float32_bytes(norms), pack(symbols, self.symbol_bits), strict=True)
         return seal_rows(self, [a + b for a, b in bodies], dim, public)
 
@@ -81,8 +79,11 @@ class QSGD:
         check_sizes(bodies, [norm_bytes + packed_size(count, self.symbol_bits)] * len(bodies))
         norms = float32_rows([body[:norm_bytes] for body in bodies], side.device)
         symbols = unpack([body[norm_bytes:] for body in bodies], self.symbol_bits, count)
-        levels = (symbols.to(side.device) - self.levels).float() / self.levels
-        values = levels * norms.repeat_interleave(self.bucket, dim=1)[:, :count]
+        values = (symbols.to(side.device).float() - self.levels) / self.levels
+        whole = count // self.bucket
+        buckets = values[:, : whole * self.bucket].unflatten(1, (whole, self.bucket))
+        buckets *= norms[:, :whole, None]
+        values[:, whole * self.bucket :] *= norms[:, whole:]
         sent = self._sent(dim, public)
         if sent is None:
             return finite(values, public)
@@ -104,8 +105,28 @@ class QSGD:
         # In order, so that neighbours, which are alike, share a bucket.
         return public.subset("sent", dim, count).sort(dim=1).values
 
-    def _buckets(self, values: Tensor) -> Tensor:
-        """`[clients, buckets, bucket]`, the last bucket filled with zeros."""
-        missing = -values.shape[1] % self.bucket
-        padded = torch.nn.functional.pad(values, (0, missing))
-        return padded.view(len(values), -1, self.bucket)
+
+def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Tensor, Tensor]:
+    """Norms `[clients, buckets]` and symbols `[clients, count]`, 0 to 2 * levels."""
+    if not values.is_cpu:
+        return rounded_with_torch(values, noise, bucket, levels)
+    clients, count = values.shape
+    norms = np.empty((clients, ceil(count / bucket)), np.float32)
+    symbols = np.empty(values.shape, np.uint8 if levels < 128 else np.int32)
+    rows = zip(values.numpy(), noise.numpy(), norms, symbols, strict=True)
+    for row, offsets, largest, out in rows:
+        levels_row(row, offsets, bucket, levels, largest, out)
+    return torch.from_numpy(norms), torch.from_numpy(symbols)
+
+
+def rounded_with_torch(
+    values: Tensor, noise: Tensor, bucket: int, levels: int
+) -> tuple[Tensor, Tensor]:
+    """`rounded` on any device."""
+    padded = torch.nn.functional.pad(values, (0, -values.shape[1] % bucket))
+    norms = padded.unflatten(1, (-1, bucket)).abs().amax(dim=2)
+    # A bucket of zeros: 0 / 1 is right. float64: 1e-38 / 1e-38 must not lose its digits.
+    divisor = torch.where(norms > 0, norms, 1).double().repeat_interleave(bucket, dim=1)
+    ratio = values.double() / divisor[:, : values.shape[1]] * levels
+    symbols = (torch.floor(ratio + noise) + levels).clamp_(0, 2 * levels)
+    return norms, symbols

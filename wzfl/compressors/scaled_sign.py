@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.bitpack import pack_signs, packed_size, unpack_signs
 from wzfl.compressors.envelope import (
     checked,
     float32_bytes,
@@ -36,12 +36,11 @@ class ScaledSign:
         updates = checked(updates, public)
         # Row by row, so that a row's sum does not depend on the batch.
         scales = torch.stack([row.double().abs().mean(dim=0, keepdim=True) for row in updates])
-        parts = zip(float32_bytes(scales), pack(updates < 0, 1), strict=True)
+        parts = zip(float32_bytes(scales), pack_signs(updates), strict=True)
         return seal_rows(self, [scale + signs for scale, signs in parts], updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         sizes = [_SCALE_BYTES, packed_size(dim, 1)]
         scale_bytes, signs = open_parts(self, payloads, sizes, dim, public)
-        negative = unpack(signs, 1, dim).to(side.device)
-        return (1 - 2 * negative) * float32_rows(scale_bytes, side.device)
+        return unpack_signs(signs, dim).to(side.device) * float32_rows(scale_bytes, side.device)

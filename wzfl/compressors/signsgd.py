@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.bitpack import pack_signs, packed_size, unpack_signs
 from wzfl.compressors.envelope import check_sizes, checked, open_rows, seal_rows
 from wzfl.public import Public
 
@@ -28,11 +27,10 @@ class SignSGD:
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
-        return seal_rows(self, pack(updates < 0, 1), updates.shape[1], public)
+        return seal_rows(self, pack_signs(updates), updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [packed_size(dim, 1)] * len(bodies))
-        negative = unpack(bodies, 1, dim).to(side.device)
-        return (1 - 2 * negative).to(torch.float32)
+        return unpack_signs(bodies, dim).to(side.device)

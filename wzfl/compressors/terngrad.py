@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.bitpack import packed_size, unpack_signs
 from wzfl.compressors.envelope import (
     check_choice,
     check_sizes,
@@ -18,7 +18,7 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.entropy import decode_mask, encode_mask
+from wzfl.entropy import decode_positions, encode_positions
 from wzfl.errors import InputError, PayloadError
 from wzfl.public import Public
 
@@ -115,8 +115,9 @@ class TernGrad:
 
 def _to_entropy(nonzero: np.ndarray, negative: np.ndarray) -> bytes:
     count = int(nonzero.sum())
-    (signs,) = pack(torch.from_numpy(negative[nonzero][None]), 1)
-    return count.to_bytes(_COUNT_BYTES, "little") + signs + encode_mask(nonzero, count)
+    signs = np.packbits(negative[nonzero]).tobytes()
+    positions = encode_positions(np.flatnonzero(nonzero), len(nonzero))
+    return count.to_bytes(_COUNT_BYTES, "little") + signs + positions
 
 
 def _from_entropy(body: memoryview, dim: int) -> np.ndarray:
@@ -125,8 +126,8 @@ def _from_entropy(body: memoryview, dim: int) -> np.ndarray:
     if count > dim or len(body) < start:
         raise PayloadError(f"got {count} nonzero symbols in {len(body)} bytes; dim is {dim}")
     symbols = np.zeros(dim, dtype=np.float32)
-    negative = unpack([body[_COUNT_BYTES:start]], 1, count)[0].numpy()
-    symbols[decode_mask(body[start:], dim, count)] = 1 - 2 * negative
+    positions = decode_positions(body[start:], dim, count)
+    symbols[positions] = unpack_signs([body[_COUNT_BYTES:start]], count)[0].numpy()
     return symbols
 
 

@@ -24,8 +24,9 @@ from wzfl.compressors.values import (
     values_size,
     values_to_bytes,
 )
-from wzfl.entropy import decode_mask, encode_mask
+from wzfl.entropy import decode_positions, encode_positions
 from wzfl.errors import PayloadError
+from wzfl.kernels.select import top_row
 from wzfl.public import Public
 from wzfl.theory import log2_binomial
 
@@ -61,10 +62,10 @@ class TopK:
         updates = checked(updates, public)
         dim = updates.shape[1]
         kept = _affordable(dim, self.bitrate, self.value_bits)
-        positions = updates.abs().topk(kept, dim=1).indices.sort(dim=1).values
+        positions = largest(updates.abs(), kept)
         strings = values_to_bytes(updates.gather(1, positions), self.value_bits)
         bodies = [
-            values + encode_mask(_mask(where, dim), kept)
+            values + encode_positions(where, dim)
             for values, where in zip(strings, positions.cpu().numpy(), strict=True)
         ]
         return seal_rows(self, bodies, dim, public)
@@ -81,14 +82,27 @@ class TopK:
         values = values_from_bytes(strings, self.value_bits, kept, torch.device("cpu"))
         estimates = torch.zeros(len(bodies), dim)
         for row, body, kept_values in zip(estimates, bodies, values, strict=True):
-            row[torch.from_numpy(decode_mask(body[size:], dim, kept))] = kept_values
+            row[torch.from_numpy(decode_positions(body[size:], dim, kept))] = kept_values
         return finite(estimates.to(side.device), public)
 
 
-def _mask(positions: np.ndarray, dim: int) -> np.ndarray:
-    mask = np.zeros(dim, dtype=bool)
-    mask[positions] = True
-    return mask
+def largest(magnitudes: Tensor, count: int) -> Tensor:
+    """`[clients, count]` int64: ascending positions of the largest; ties go to the first."""
+    if not magnitudes.is_cpu:
+        return largest_with_torch(magnitudes, count)
+    positions = np.empty((len(magnitudes), count), np.int64)
+    for row, out in zip(magnitudes.numpy(), positions, strict=True):
+        top_row(row.view(np.uint32), count, out)
+    return torch.from_numpy(positions)
+
+
+def largest_with_torch(magnitudes: Tensor, count: int) -> Tensor:
+    """`largest` on any device."""
+    threshold = magnitudes.topk(count, dim=1).values[:, -1:]
+    above, ties = magnitudes > threshold, magnitudes == threshold
+    missing = count - above.sum(dim=1, keepdim=True)
+    kept = above | (ties & (ties.cumsum(dim=1) <= missing))
+    return kept.nonzero()[:, 1].view(len(magnitudes), count)
 
 
 @lru_cache

@@ -8,7 +8,6 @@ from torch import Tensor
 from wzfl.compressors.envelope import (
     check_sizes,
     checked,
-    float32_bytes,
     float32_rows,
     open_rows,
     seal_rows,
@@ -27,7 +26,9 @@ class Uncompressed:
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
-        return seal_rows(self, float32_bytes(updates), updates.shape[1], public)
+        return seal_rows(
+            self, [row.data for row in updates.cpu().numpy()], updates.shape[1], public
+        )
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]

@@ -68,4 +68,4 @@ def values_from_bytes(
         return torch.from_numpy(halves.astype(np.float32)).to(device) * largest
     levels = 2 ** (bits - 1) - 1
     symbols = unpack(strings, bits, count).to(device)
-    return (symbols - levels).float() / levels * largest
+    return (symbols.float() - levels) / levels * largest

@@ -22,9 +22,11 @@ from wzfl.compressors.envelope import (
     seal_rows,
     split,
 )
+from wzfl.compressors.modulo import fold, unfold
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
+from wzfl.norms import energies
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import (
@@ -109,22 +111,21 @@ class WynerZiv:
         allocation = self._allocation(dim)
         rotated = self._rotate(updates, public)
         planned = public.scale > 0
-        own_scale = self._own_scale(rotated)
-        scale = torch.where(planned, public.scale, own_scale)
+        scale = torch.where(planned, public.scale, self._own_scale(rotated, ~planned))
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
         symbols, check = [], self._check(allocation)
         for bits, columns in allocation.widths:
-            cells = sent[:, columns].double() / self._cell(bits, scale)
-            indices = torch.floor(cells + noise[:, columns])
-            # Exact in floating point, and several times faster than fmod.
-            blocks = torch.floor(indices * 2.0**-bits)
-            check.add(bits, blocks)
-            symbols.append(pack(indices.sub_(blocks, alpha=2.0**bits), bits))
+            covered = check.covered(bits, length(columns))
+            indices, sums = fold(
+                sent[:, columns], noise[:, columns], self._cell(bits, scale), bits, covered
+            )
+            check.add(bits, covered, sums)
+            symbols.append(pack(indices, bits))
         own = [
             b"" if known else sent_along
             for known, sent_along in zip(
-                planned.tolist(), float32_bytes(own_scale[:, None]), strict=True
+                planned.tolist(), float32_bytes(scale[:, None]), strict=True
             )
         ]
         bodies = [b"".join(row) for row in zip(own, check.to_bytes(), *symbols, strict=True)]
@@ -140,26 +141,32 @@ class WynerZiv:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         scale, sums, symbols = self._read(payloads, allocation, public)
-        side = side * (public.scale > 0)[:, None]
+        planned = public.scale > 0
+        if not bool(planned.all()):
+            side = side * planned[:, None]
         expected = allocation.gather(self._rotate(side, public), public)
-        noise = public.uniform("rounding", allocation.count)
-        residual, check = torch.empty_like(expected), self._check(allocation)
+        noise = None
+        if self.rounding == "dither":
+            noise = public.uniform("rounding", allocation.count)
+        parts, check = [], self._check(allocation)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
-            offsets = unpack(strings, bits, length(columns)).to(side.device).double()
-            if self.rounding == "dither":
-                # A dithered index stands for the middle of its cell less the shared offset.
-                offsets.add_(0.5).sub_(noise[:, columns])
-            cell = self._cell(bits, scale)
-            offsets.sub_(expected[:, columns].double().div_(cell))
-            blocks = torch.round(offsets * -(2.0**-bits))
-            check.add(bits, blocks)
-            offsets.add_(blocks, alpha=2.0**bits).mul_(cell)
-            residual[:, columns] = self._estimate(bits, offsets, scale).float()
-        if self.unbiased:
+            covered = check.covered(bits, length(columns))
+            distances, their_sums = unfold(
+                unpack(strings, bits, length(columns)).to(side.device),
+                None if noise is None else noise[:, columns],
+                expected[:, columns],
+                self._cell(bits, scale),
+                bits,
+                covered,
+            )
+            check.add(bits, covered, their_sums)
+            parts.append(self._estimate(bits, distances, scale))
+        residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if self.unbiased and allocation.count < dim:
             residual *= dim / allocation.count
         residual = self._rotate_back(allocation.scatter(residual, public), public)
         failed = check.differs(sums)
-        return finite(side + self._on_failure(residual, failed, scale), public), failed
+        return finite(self._on_failure(residual, failed, scale).add_(side), public), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
@@ -194,7 +201,8 @@ class WynerZiv:
         if self.estimator == "wiener":
             return residual.mul_(wiener_factor(2**bits, self._reach(bits), self.rounding))
         unit = scale.double().clamp_min(_SMALLEST_CELL)[:, None]
-        return posterior_mean(residual.div_(unit), 2**bits, self._reach(bits)).mul_(unit)
+        mean = posterior_mean(residual.double() / unit, 2**bits, self._reach(bits))
+        return mean.mul_(unit).float()
 
     def _energy(self, bits: int, residual: float) -> float:
         """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""
@@ -231,19 +239,21 @@ class WynerZiv:
     def _rotate_back(self, vectors: Tensor, public: Public) -> Tensor:
         return rotate_back(vectors, public) if self.rotation else vectors
 
-    def _own_scale(self, rotated: Tensor) -> Tensor:
-        """`[clients]`: a scale for the update itself."""
+    def _own_scale(self, rotated: Tensor, needed: Tensor) -> Tensor:
+        """`[clients]`: scales for the updates themselves; 0 where `needed` `[clients]` is false."""
+        own, dim = torch.zeros(len(rotated), device=rotated.device), rotated.shape[1]
         if self.rotation:
-            # Row by row, so that a row's sum does not depend on the batch.
-            return torch.stack([row.double().square().mean().sqrt() for row in rotated]).float()
-        reach = min(self._reach(bits) for bits, _ in self._allocation(rotated.shape[1]).widths)
-        return rotated.abs().amax(dim=1) / reach
+            own[needed] = (energies(rotated[needed]) / dim).sqrt().float()
+        else:
+            reach = min(self._reach(bits) for bits, _ in self._allocation(dim).widths)
+            own[needed] = rotated[needed].abs().amax(dim=1) / reach
+        return own
 
     def _cell(self, bits: int, scale: Tensor) -> Tensor:
-        """`[clients, 1]` float64 cell sizes, at least `_SMALLEST_CELL`."""
+        """`[clients]` float64 cell sizes, at least `_SMALLEST_CELL`."""
         step = modulo_step(2**bits, self._reach(bits), self.rounding)
         # float64: update / cell can pass 2**24, where float32 no longer tells neighbours apart.
-        return (scale.double() * step).clamp_min(_SMALLEST_CELL)[:, None]
+        return (scale.double() * step).clamp_min(_SMALLEST_CELL)
 
     def _reach(self, bits: int) -> float:
         if self.reach is not None:

@@ -1,0 +1,89 @@
+"""However the updates of several clients are computed, they are those of the plain loop."""
+
+import pytest
+import torch
+
+import wzfl.cohort
+from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
+from wzfl.cohort import client_updates
+from wzfl.models import cnn, logistic, mlp, resnet
+
+SHAPE = (2, 8, 8)
+MODELS = {
+    "logistic": logistic(SHAPE, 5),
+    "mlp": mlp(SHAPE, 5, [12, 9]),
+    "cnn": cnn(SHAPE, 5),
+    "resnet": resnet(SHAPE, 5, width=8, blocks=1),
+}
+WORKS = {
+    "fedsgd": FedSGD(batch_size=7),
+    "fedsgd_l2": FedSGD(batch_size=7, l2=0.1),
+    "full_gradient": FullGradient(l2=0.1),
+    "fedavg": FedAvg(epochs=2, batch_size=7, lr=0.1),
+    "fedavg_l2": FedAvg(epochs=1, batch_size=4, lr=0.1, l2=0.1),
+}
+
+
+@pytest.fixture
+def shards():
+    """Of uneven sizes, one smaller than a batch."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Shard(
+            torch.randn(size, *SHAPE, generator=generator),
+            torch.randint(0, 5, (size,), generator=generator),
+        )
+        for size in (20, 3, 31, 14, 20)
+    ]
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("together", [1, 2, 100])
+@pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_updates_are_those_of_the_plain_loop(monkeypatch, shards, model, work, together):
+    monkeypatch.setattr(wzfl.cohort, "_evenly", lambda clients, most: min(clients, together))
+    weights = model.init(3)
+    updates, losses = client_updates(work, model, weights, shards, lambda row: row + 10)
+    for row, shard in enumerate(shards):
+        update, loss = plain_update(work, model, weights, shard, row + 10)
+        scale = float(update.abs().max())
+        torch.testing.assert_close(updates[row], update, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(losses[row], loss, rtol=1e-5, atol=1e-6)
+
+
+def test_they_are_grouped_by_what_they_take(monkeypatch, shards):
+    """One shared pass over all five, or as many as the budget has floats for."""
+    calls = []
+    original = wzfl.cohort.shared_pass.gradients
+    monkeypatch.setattr(
+        wzfl.cohort.shared_pass,
+        "gradients",
+        lambda *arguments: calls.append(len(arguments[4])) or original(*arguments),
+    )
+    model = MODELS["mlp"]
+    client_updates(FedSGD(7), model, model.init(0), shards, lambda row: row)
+    assert calls == [5]
+    calls.clear()
+    monkeypatch.setitem(wzfl.cohort._BUDGET, "cpu", 3 * 7 * (128 + 128 + 12 + 12 + 9 + 9 + 5))
+    client_updates(FedSGD(7), model, model.init(0), shards, lambda row: row)
+    assert calls == [3, 2]
+
+
+def test_bfloat16_is_near(shards):
+    model = MODELS["mlp"]
+    weights = model.init(0)
+    exact, _ = client_updates(FullGradient(), model, weights, shards, lambda row: row)
+    narrow, _ = client_updates(
+        FullGradient(precision="bfloat16"), model, weights, shards, lambda row: row
+    )
+    error = float((narrow - exact).norm() / exact.norm())
+    assert 1e-4 < error < 0.05

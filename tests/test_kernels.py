@@ -1,0 +1,95 @@
+"""Compiled loops and torch operations do the same, to the last bit: a CPU's bytes are a GPU's."""
+
+import numpy as np
+import pytest
+import torch
+
+from wzfl.compressors import eden, modulo, qsgd, topk
+from wzfl.norms import energies, largest_magnitudes, squared_distances
+from wzfl.public import draw_signs, draw_uniform
+from wzfl.rotation import rotate, rotate_back, rotate_back_with_torch, rotate_with_torch
+from wzfl.theory import lloyd_max
+
+DIMS = [1, 2, 3, 5, 37, 1000, 7850, 65_537]
+
+
+@pytest.fixture(params=DIMS)
+def vectors(request):
+    return torch.randn(3, request.param, generator=torch.Generator().manual_seed(request.param))
+
+
+def test_rotations(vectors, public):
+    rotated = rotate(vectors, public)
+    assert torch.equal(rotated, rotate_with_torch(vectors, public))
+    assert torch.equal(rotate_back(rotated, public), rotate_back_with_torch(rotated, public))
+
+
+@pytest.mark.parametrize("dim", DIMS)
+@pytest.mark.parametrize(("name", "draw"), [("uniform", draw_uniform), ("signs", draw_signs)])
+def test_draws(public, name, draw, dim):
+    keys = public.keys("a").astype(np.int64)
+    expected = torch.stack([draw(torch.tensor(key), dim) for key in keys])
+    assert torch.equal(getattr(public, name)("a", dim), expected)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 9, 16])
+def test_folding_and_unfolding(vectors, public, bits):
+    noise = public.uniform("rounding", vectors.shape[1])
+    cell = torch.tensor([0.3, 1e-60, 20.0], dtype=torch.float64)
+    covered = vectors.shape[1] * 2 // 3
+    symbols, sums = modulo.fold(vectors, noise, cell, bits, covered)
+    expected, expected_sums = modulo.fold_with_torch(vectors, noise, cell, bits, covered)
+    assert torch.equal(symbols.int(), expected.int())
+    assert torch.equal(sums, expected_sums)
+    side = vectors + 0.1
+    ours = modulo.unfold(symbols, noise, side, cell, bits, covered)
+    theirs = modulo.unfold_with_torch(symbols, 0.5, noise, side, cell, bits, covered)
+    for got, wanted in zip(ours, theirs, strict=True):
+        assert torch.equal(got, wanted)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8])
+def test_the_nearest_centroids(vectors, bits):
+    deviations = torch.tensor([1.0, 0.01, 7.0], dtype=torch.float64)
+    indices, *sums = eden.nearest(vectors, deviations, bits)
+    expected, *expected_sums = eden.nearest_with_torch(vectors, deviations, bits)
+    assert torch.equal(indices.long(), expected)
+    for got, wanted in zip(sums, expected_sums, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
+    table = torch.from_numpy(lloyd_max(bits)[0]).float()
+    assert torch.equal(eden.lookup(indices, table), table[expected])
+
+
+@pytest.mark.parametrize(("bucket", "levels"), [(1, 1), (64, 7), (1024, 127), (1024, 32_767)])
+def test_rounding_in_buckets(vectors, public, bucket, levels):
+    vectors[1] = 0
+    noise = public.uniform("rounding", vectors.shape[1])
+    norms, symbols = qsgd.rounded(vectors, noise, bucket, levels)
+    expected_norms, expected = qsgd.rounded_with_torch(vectors, noise, bucket, levels)
+    assert torch.equal(norms, expected_norms)
+    assert torch.equal(symbols.int(), expected.int())
+
+
+def test_the_largest_coordinates(vectors):
+    magnitudes = vectors.abs()
+    magnitudes[1] = magnitudes[1].round()  # ties
+    magnitudes[2] = 0
+    for count in {1, (vectors.shape[1] + 2) // 3, vectors.shape[1]}:
+        places = topk.largest(magnitudes, count)
+        assert torch.equal(places, topk.largest_with_torch(magnitudes, count))
+        for row, kept in zip(magnitudes, places, strict=True):
+            in_order = sorted(range(len(row)), key=lambda place: (-float(row[place]), place))
+            assert sorted(in_order[:count]) == kept.tolist()
+
+
+def test_norms(vectors):
+    double = vectors.double()
+    torch.testing.assert_close(energies(vectors), double.square().sum(dim=1), rtol=1e-12, atol=0)
+    distances = (double - double.flip(0)).square().sum(dim=1)
+    torch.testing.assert_close(
+        squared_distances(vectors, vectors.flip(0)), distances, rtol=1e-12, atol=0
+    )
+    assert torch.equal(largest_magnitudes(vectors), vectors.abs().amax(dim=1))
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        vectors[1, -1] = bad
+        assert largest_magnitudes(vectors).isfinite().tolist() == [True, False, True]

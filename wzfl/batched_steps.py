@@ -1,0 +1,128 @@
+"""Local steps of several clients at once: one batched product where each would take its own.
+
+For networks of dense layers, whose products are too small for a core when clients take turns. Every
+client has its own weights; a gradient goes straight into them.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+_LAYERS = (nn.Flatten, nn.Linear, nn.ReLU)
+
+
+def supports(network: nn.Module) -> bool:
+    """Whether `network` is a plain sequence of dense layers."""
+    return isinstance(network, nn.Sequential) and all(type(layer) in _LAYERS for layer in network)
+
+
+@torch.no_grad()
+def local_updates(
+    network: nn.Module,
+    weights: Tensor,
+    inputs: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    schedules: Sequence[Sequence[Tensor]],
+    lr: float,
+    l2: float,
+    out: Tensor,
+) -> Tensor:
+    """Fills `out` `[clients, dim]` with received weights minus local ones after SGD.
+
+    Each client has inputs `[n, ...]`, labels `[n]` and a schedule: the rows of every step. Returns the
+    mean losses of the steps, `[clients]`, regularisation l2/2 |weights|**2 included.
+    """
+    # Clients with the most steps first: those that still take part are a prefix.
+    order = sorted(range(len(schedules)), key=lambda client: -len(schedules[client]))
+    assert isinstance(network, nn.Sequential)
+    layers = [_Dense(layer, len(order)) for layer in network if isinstance(layer, nn.Linear)]
+    _load(layers, weights)
+    x, y, share = _in_steps(
+        [inputs[client] for client in order],
+        [labels[client] for client in order],
+        [schedules[client] for client in order],
+    )
+    losses = torch.zeros(len(order), device=weights.device)
+    for step in range(x.shape[1]):
+        active = sum(len(schedule) > step for schedule in schedules)
+        here = (slice(0, active), step)
+        losses[:active] += _step(layers, x[here], y[here], share[here], lr, l2)
+    steps = torch.tensor([len(schedules[client]) for client in order], device=weights.device)
+    places = torch.tensor(order, device=weights.device)
+    local = torch.cat([part.flatten(1) for layer in layers for part in layer.parts], dim=1)
+    out[places] = torch.sub(weights, local, out=local)
+    return torch.empty_like(losses).index_copy_(0, places, losses / steps)
+
+
+class _Dense:
+    """A dense layer's weights `[clients, out, in]` and biases `[clients, 1, out]`, one per client."""
+
+    def __init__(self, layer: nn.Linear, clients: int) -> None:
+        shape, device = layer.weight.shape, layer.weight.device
+        self.weight = torch.empty(clients, *shape, device=device)
+        self.bias = torch.zeros(clients, 1, shape[0], device=device)
+        self.parts = [self.weight, self.bias] if layer.bias is not None else [self.weight]
+
+
+def _load(layers: Sequence[_Dense], weights: Tensor) -> None:
+    start = 0
+    for layer in layers:
+        for part in layer.parts:
+            size = part[0].numel()
+            part.copy_(weights[start : start + size].view(part.shape[1:]).expand_as(part))
+            start += size
+
+
+def _in_steps(
+    inputs: Sequence[Tensor], labels: Sequence[Tensor], schedules: Sequence[Sequence[Tensor]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each client's examples in the order of its schedule.
+
+    `[clients, steps, batch, features]`, `[clients, steps, batch]`, and each example's share in the mean
+    of its step, 0 for what only fills up a batch.
+    """
+    steps, batch = len(schedules[0]), max(len(rows) for each in schedules for rows in each)
+    features = inputs[0][0].numel()
+    x = inputs[0].new_empty(len(inputs), steps, batch, features)
+    y = labels[0].new_empty(len(inputs), steps, batch)
+    share = x.new_zeros(len(inputs), steps, batch)
+    for client, schedule in enumerate(schedules):
+        rows = pad_sequence(list(schedule), batch_first=True, padding_value=-1)
+        wanted = (rows >= 0).to(share)
+        shares = wanted / wanted.sum(dim=1, keepdim=True)
+        share[client, : len(schedule), : rows.shape[1]] = shares
+        rows = functional.pad(rows.clamp_min(0), (0, batch - rows.shape[1])).flatten().to(y.device)
+        taken = (client, slice(0, len(schedule)))
+        torch.index_select(inputs[client].flatten(1), 0, rows, out=x[taken].flatten(0, 1))
+        torch.index_select(labels[client], 0, rows, out=y[taken].flatten())
+    return x, y, share
+
+
+def _step(
+    layers: Sequence[_Dense], x: Tensor, y: Tensor, share: Tensor, lr: float, l2: float
+) -> Tensor:
+    """One SGD step of the first `len(x)` clients, in place; their losses before it."""
+    clients, values = len(x), [x]
+    for number, layer in enumerate(layers):
+        last = number == len(layers) - 1
+        out = torch.bmm(values[-1], layer.weight[:clients].mT).add_(layer.bias[:clients])
+        values.append(out if last else out.relu_())
+    chances = functional.log_softmax(values.pop(), dim=2)
+    losses = -(chances.gather(2, y[:, :, None])[:, :, 0] * share).sum(dim=1)
+    if l2:
+        parts = [part[:clients].flatten(1) for layer in layers for part in layer.parts]
+        losses += l2 / 2 * torch.stack([part.square().sum(dim=1) for part in parts]).sum(dim=0)
+    slope = chances.exp_().mul_(share[:, :, None])
+    slope.scatter_add_(2, y[:, :, None], -share[:, :, None])
+    for number, layer in reversed(list(enumerate(layers))):
+        before, weight = values.pop(), layer.weight[:clients]
+        previous = torch.bmm(slope, weight).mul_(before > 0) if number else slope
+        weight.baddbmm_(slope.mT, before, beta=1 - lr * l2, alpha=-lr)
+        if len(layer.parts) > 1:
+            bias = layer.bias[:clients]
+            bias.mul_(1 - lr * l2).sub_(slope.sum(dim=1, keepdim=True), alpha=lr)
+        slope = previous
+    return losses

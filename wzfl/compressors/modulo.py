@@ -1,0 +1,88 @@
+"""Rounding modulo a few levels, and what side information makes of the result."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wzfl.kernels.quantize import fold_row, unfold_row
+
+SUMS = 4  # of block numbers, modulo 256, every fourth one in each
+
+
+def fold(
+    values: Tensor, noise: Tensor, cell: Tensor, bits: int, covered: int
+) -> tuple[Tensor, Tensor]:
+    """Symbols `[clients, count]` of `bits` bits, floor(values / cell + noise) modulo 2**bits.
+
+    And sums `[clients, 4]` float64 of the numbers of the blocks of 2**bits cells in which the first
+    `covered` lie. `cell` is `[clients]` float64.
+    """
+    if not values.is_cpu:
+        return fold_with_torch(values, noise, cell, bits, covered)
+    symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
+    sums = np.zeros((len(values), SUMS))
+    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, sums, strict=True)
+    for row, offsets, size, out, totals in rows:
+        fold_row(row, offsets, size, bits, covered, out, totals)
+    return torch.from_numpy(symbols), torch.from_numpy(sums)
+
+
+def unfold(
+    symbols: Tensor, noise: Tensor | None, expected: Tensor, cell: Tensor, bits: int, covered: int
+) -> tuple[Tensor, Tensor]:
+    """Distances `[clients, count]` from `expected` to the nearest value that a symbol stands for.
+
+    A dithered symbol stands for the middle of its cell less the shared noise, one without noise for the
+    start of its cell, both modulo 2**bits cells. And sums `[clients, 4]` float64 of block numbers, as of
+    `fold`.
+    """
+    middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
+    if not expected.is_cpu:
+        return unfold_with_torch(symbols, middle, noise, expected, cell, bits, covered)
+    residuals, sums = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
+    for row in range(len(expected)):
+        unfold_row(
+            symbols[row].numpy(),
+            middle,
+            noise[row].numpy(),
+            expected[row].numpy(),
+            float(cell[row]),
+            bits,
+            covered,
+            residuals[row].numpy(),
+            sums[row],
+        )
+    return residuals, torch.from_numpy(sums)
+
+
+def fold_with_torch(
+    values: Tensor, noise: Tensor, cell: Tensor, bits: int, covered: int
+) -> tuple[Tensor, Tensor]:
+    """`fold` on any device."""
+    indices = torch.floor(values.double() / cell[:, None] + noise)
+    # Exact in floating point, and several times faster than fmod.
+    blocks = torch.floor(indices * 2.0**-bits)
+    symbols = indices.sub_(blocks, alpha=2.0**bits).to(torch.int32)
+    return symbols, _sums(blocks[:, :covered])
+
+
+def unfold_with_torch(
+    symbols: Tensor,
+    middle: float,
+    noise: Tensor,
+    expected: Tensor,
+    cell: Tensor,
+    bits: int,
+    covered: int,
+) -> tuple[Tensor, Tensor]:
+    """`unfold` on any device."""
+    distances = symbols.double() + middle - noise - expected.double().div_(cell[:, None])
+    blocks = torch.floor(distances * -(2.0**-bits) + 0.5)
+    residuals = distances.add_(blocks, alpha=2.0**bits).mul_(cell[:, None])
+    return residuals.float(), _sums(blocks[:, :covered])
+
+
+def _sums(blocks: Tensor) -> Tensor:
+    blocks = blocks - torch.floor(blocks * 2.0**-8) * 2.0**8
+    padded = torch.nn.functional.pad(blocks, (0, -blocks.shape[1] % SUMS))
+    return padded.view(len(blocks), -1, SUMS).sum(dim=1)

@@ -1,0 +1,81 @@
+"""Symbols of a few bits <-> bit planes, eight symbols at a time."""
+
+import numpy as np
+
+from wzfl.kernels import compiled
+
+_LOWEST = np.uint64(0x0101010101010101)  # the lowest bit of each of eight bytes
+_GATHER = np.uint64(
+    0x8040201008040201
+)  # moves them into the top byte, the first to its highest bit
+
+
+def _spread() -> np.ndarray:
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    return bits.reshape(-1).view(np.uint64)
+
+
+_SPREAD = _spread()  # a byte's bits as eight bytes, the highest bit first
+
+
+@compiled
+def pack_row(symbols: np.ndarray, bits: int, out: np.ndarray) -> None:
+    """Writes the planes of uint8 `symbols` `[count]` one after the other into zeroed uint8 `out`."""
+    count = len(symbols)
+    whole = count // 8
+    words = symbols[: 8 * whole].view(np.uint64)
+    for plane in range(bits):
+        shift = plane * count % 8
+        planes = out[plane * count // 8 :]
+        for index in range(whole):
+            octet = ((words[index] >> np.uint64(plane)) & _LOWEST) * _GATHER >> np.uint64(56)
+            _put(planes, index, shift, octet)
+        last = np.uint64(0)
+        for index in range(8 * whole, count):
+            bit = np.uint64((symbols[index] >> plane) & 1)
+            last |= bit << np.uint64(7 - index % 8)
+        if count % 8:
+            _put(planes, whole, shift, last)
+
+
+@compiled
+def unpack_row(packed: np.ndarray, bits: int, symbols: np.ndarray) -> None:
+    """The inverse of `pack_row`, into zeroed uint8 `symbols` `[count]`."""
+    count = len(symbols)
+    whole = count // 8
+    words = symbols[: 8 * whole].view(np.uint64)
+    for plane in range(bits):
+        shift = plane * count % 8
+        planes = packed[plane * count // 8 :]
+        for index in range(whole):
+            words[index] |= _SPREAD[_get(planes, index, shift)] << np.uint64(plane)
+        if count % 8:
+            last = _get(planes, whole, shift)
+            for index in range(8 * whole, count):
+                symbols[index] |= ((last >> (7 - index % 8)) & 1) << plane
+
+
+@compiled
+def signs_row(packed: np.ndarray, out: np.ndarray) -> None:
+    """Fills float32 `out` with -1 where a bit of `packed` is set and +1 elsewhere."""
+    for index in range(len(out) // 8):
+        octet = packed[index]
+        for place in range(8):
+            out[8 * index + place] = 1 - 2 * ((octet >> (7 - place)) & 1)
+    for index in range(len(out) // 8 * 8, len(out)):
+        out[index] = 1 - 2 * ((packed[index // 8] >> (7 - index % 8)) & 1)
+
+
+@compiled
+def _put(planes: np.ndarray, index: int, shift: int, octet: np.uint64) -> None:
+    planes[index] |= np.uint8(octet >> np.uint64(shift))
+    if shift and index + 1 < len(planes):
+        planes[index + 1] |= np.uint8((octet << np.uint64(8 - shift)) & np.uint64(255))
+
+
+@compiled
+def _get(planes: np.ndarray, index: int, shift: int) -> int:
+    both = int(planes[index]) << 8
+    if shift and index + 1 < len(planes):
+        both |= int(planes[index + 1])
+    return (both >> (8 - shift)) & 255

@@ -1,0 +1,39 @@
+"""Independent work on all cores of a CPU: several threads with one core each.
+
+One operation at a time on all cores leaves them idle between operations and wants large operands; whole
+tasks side by side do not. Compiled kernels and torch's operations release Python's lock.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`function` of each item, in their order, on as many threads as torch may use."""
+    tasks = list(enumerate(items))
+    workers = min(torch.get_num_threads(), len(tasks))
+    if workers < 2:
+        return [function(item) for _, item in tasks]
+    results: dict[int, Result] = {}
+    waiting = iter(tasks)  # shared: who is free takes the next, without being woken for each
+
+    def work() -> None:
+        for place, item in waiting:
+            results[place] = function(item)
+
+    for done in [_pool(workers).submit(work) for _ in range(workers)]:
+        done.result()
+    return [results[place] for place, _ in tasks]
+
+
+@lru_cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    # OpenMP's number of threads belongs to the thread that sets it; here each takes one for itself.
+    return ThreadPoolExecutor(workers, "wzfl", initializer=torch.set_num_threads, initargs=(1,))
