@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke rate-distortion draw test peers format clean
+.PHONY: help install reproduce smoke rate-distortion draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,9 +46,18 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/pytest tests/test_peers.py
 
+benchmark: $(INSTALLED)  ## Time rounds and codecs, beside other simulators if installed
+	$(BIN)/python scripts/benchmark.py
+
+benchmark-peers:  ## Install fedjax, pfl and Flower to compare with, each in .venv-peers/
+	for name in fedjax pfl flower; do \
+		$(PYTHON) -m venv .venv-peers/$$name && .venv-peers/$$name/bin/python -m pip install --quiet \
+			--disable-pip-version-check -r scripts/peers/$$name.txt || exit 1; \
+	done
+
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## Remove runs, caches and .venv; keeps figures, tables and report
-	rm -rf results/runs results/sweeps results/smoke results/wandb $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results/runs results/sweeps results/smoke results/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache

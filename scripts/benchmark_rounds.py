@@ -1,0 +1,123 @@
+"""Time federated rounds on synthetic data of MNIST's shape, compressed or not.
+
+python scripts/benchmark_rounds.py w2_mlp --compressors none eden --threads 2 --rounds 5 --warmup 2
+
+Prints one JSON object per compressor with the wall seconds of each round after the warm-up. A round is
+all that a run does between two evaluations: sampling, local training, encoding and decoding real bytes,
+aggregation, errors and bits for the record. Compressors take turns, so that a slow moment of the
+machine hits them alike. Workloads are those of scripts/peers/.
+"""
+
+import argparse
+import json
+import resource
+import time
+from functools import partial
+from importlib.metadata import version
+from typing import NamedTuple
+
+import torch
+
+import wzfl
+from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
+from wzfl.environment import keep_freed_memory
+from wzfl.models import cnn, mlp
+from wzfl.server import Server
+from wzfl.side_information import Last, Zero
+from wzfl.simulation import Federation, State, run_round
+
+SHAPE, CLASSES = (1, 28, 28), 10
+MODELS = {"mlp": mlp(SHAPE, CLASSES, [200, 200]), "cnn": cnn(SHAPE, CLASSES)}
+PARAMETERS = {"mlp": 199_210, "cnn": 1_663_370}
+
+
+class Workload(NamedTuple):
+    """What is trained in a round."""
+
+    population: int
+    cohort: int
+    examples: int
+    work: ClientWork
+    server_lr: float
+
+
+WORKLOADS = {
+    "w1": Workload(100, 10, 600, FedAvg(epochs=1, batch_size=20, lr=0.1), 1.0),
+    "w2": Workload(20, 20, 64, FedSGD(batch_size=64), 0.1),
+}
+
+
+def main() -> None:
+    arguments = parse()
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    work, network = arguments.workload.split("_")
+    model, workload = MODELS[network], WORKLOADS[work]
+    assert model.dim == PARAMETERS[network]
+    shards = make_shards(workload)
+    runs = {
+        name: start(name, arguments.bitrate, model, workload, shards)
+        for name in arguments.compressors
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(1, arguments.warmup + arguments.rounds + 1):
+        for name, (federation, state) in runs.items():
+            begin = time.perf_counter()
+            run_round(federation, state, number)
+            seconds[name].append(time.perf_counter() - begin)
+    for name, all_seconds in seconds.items():
+        print(
+            json.dumps(
+                {
+                    "system": "wzfl",
+                    "version": version("wzfl"),
+                    "backend": f"torch {torch.__version__}",
+                    "workload": arguments.workload,
+                    "threads": arguments.threads,
+                    "compressor": name,
+                    "seconds": all_seconds[arguments.warmup :],
+                    "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                }
+            )
+        )
+
+
+def make_shards(workload: Workload) -> list[Shard]:
+    size = (workload.examples,)
+    return [
+        Shard(torch.randn(*size, *SHAPE), torch.randint(CLASSES, size))
+        for _ in range(workload.population)
+    ]
+
+
+def start(
+    name: str, bitrate: float, model: wzfl.models.Model, workload: Workload, shards: list[Shard]
+) -> tuple[Federation, State]:
+    compressor = wzfl.build_compressor(name, bitrate=bitrate)
+    side = Last() if name.startswith("wyner_ziv") else Zero()
+    federation = Federation(
+        model, shards, workload.work, compressor, side, compressor.aggregation, workload.cohort, 0
+    )
+    optimizer = partial(torch.optim.SGD, lr=workload.server_lr)
+    return federation, State.initial(federation, Server(model.init(0), optimizer))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "workload", choices=[f"{work}_{model}" for work in WORKLOADS for model in MODELS]
+    )
+    parser.add_argument(
+        "--compressors", nargs="+", default=["none"], help="names of conf/compressor/"
+    )
+    for option, default in (("threads", 2), ("rounds", 5), ("warmup", 2)):
+        parser.add_argument(f"--{option}", type=int, default=default)
+    parser.add_argument("--bitrate", type=float, default=2, help="bits per coordinate")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
