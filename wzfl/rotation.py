@@ -110,9 +110,10 @@ class _Layout:
     @lru_cache
     def of(dim: int) -> "_Layout":
         # Of each run of the first pass, one of the second holds block / runs outputs, or one more
-        # or less; at 16 or more their energies are even enough.
+        # or less. Here they are 25 to 100; on recorded gradients of 199 210 coordinates, errors at 4
+        # bits were 0.3 % above those after a rotation of the whole vector with 84, 3 % with 21.
         block = 1
-        while block < 4 * isqrt(dim) and 2 * block <= dim:
+        while block < 5 * isqrt(dim) and 2 * block <= dim:
             block *= 2
         runs, rest = divmod(dim, block)
         return _Layout(dim, block, runs, rest, _lanes(runs), _everywhere(block * runs, block))
