@@ -38,7 +38,8 @@ def local_updates(
     # Clients with the most steps first: those that still take part are a prefix.
     order = sorted(range(len(schedules)), key=lambda client: -len(schedules[client]))
     assert isinstance(network, nn.Sequential)
-    layers = [_Dense(layer, len(order)) for layer in network if isinstance(layer, nn.Linear)]
+    dense = [layer for layer in network if isinstance(layer, nn.Linear)]
+    layers = [_Dense(layer, len(order), weights.device) for layer in dense]
     _load(layers, weights)
     x, y, share = _in_steps(
         [inputs[client] for client in order],
@@ -60,8 +61,8 @@ def local_updates(
 class _Dense:
     """A dense layer's weights `[clients, out, in]` and biases `[clients, 1, out]`, one per client."""
 
-    def __init__(self, layer: nn.Linear, clients: int) -> None:
-        shape, device = layer.weight.shape, layer.weight.device
+    def __init__(self, layer: nn.Linear, clients: int, device: torch.device) -> None:
+        shape = layer.weight.shape
         self.weight = torch.empty(clients, *shape, device=device)
         self.bias = torch.zeros(clients, 1, shape[0], device=device)
         self.parts = [self.weight, self.bias] if layer.bias is not None else [self.weight]
