@@ -96,7 +96,7 @@ class ErrorFeedback(ClientSide):
         return memory + updates
 
     def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
-        return memory + updates - decoded
+        return (memory + updates).sub_(decoded)
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
         return decoded, memory

@@ -213,6 +213,7 @@ def _sent_by_clients(
         return encode(compressor, updates, public)
     memory = state.client_memory[rows]
     payloads = encode(compressor, compressor.before(memory, updates, public), public)
-    decoded, _ = decode(compressor, payloads, torch.zeros_like(updates), public)
+    nothing = updates.new_zeros(1, 1).expand_as(updates)
+    decoded, _ = decode(compressor, payloads, nothing, public)
     state.client_memory[rows] = compressor.after(memory, updates, decoded, public)
     return payloads
