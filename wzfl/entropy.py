@@ -83,7 +83,7 @@ def _gaps(length: int, count: int) -> tuple[int, int, Any]:
     stay = (1 - chance) ** (2**low_bits)  # a coarse gap is as likely to go on
     longest = max(1, min(_SYMBOLS_PER_MEAN * 2 * _COARSE, round(_SYMBOLS_PER_MEAN / (1 - stay))))
     chances = np.append((1 - stay) * stay ** np.arange(longest), stay**longest)
-    # Nothing is impossible; the library divides what is left evenly.
+    # Fixed point is enough: a perfect one takes far longer to make.
     return (
         low_bits,
         longest,

@@ -9,7 +9,7 @@ everywhere, and between the passes exchanged with some.
 
 Only additions, subtractions and multiplications by a constant, in a fixed order: the result is the same
 to the last bit on any device, in any batch, at any thread count. On a CPU, `wzfl.kernels.hadamard`
-does the same, a cache-sized tile at a time.
+does the same, a cache-sized part at a time.
 
 Source: randomized Hadamard transforms for quantization, Suresh et al., "Distributed Mean Estimation
 with Limited Communication" (ICML 2017); the two passes over any length are ours.

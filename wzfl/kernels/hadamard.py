@@ -1,4 +1,4 @@
-"""The randomized Hadamard rotation of `wzfl.rotation`, one vector at a time, tile by tile."""
+"""The randomized Hadamard rotation of `wzfl.rotation`, one vector at a time, parts that fit a cache first."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from wzfl.kernels import compiled
 from wzfl.kernels.draws import flip_signs
 
 _L1 = 4096  # floats that fit the first cache beside what else is needed
-_L2 = 65_536  # floats of a tile
+_L2 = 65_536  # floats that fit the second
 
 
 @compiled
