@@ -13,10 +13,12 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from torch import Tensor
 
 import wzfl
+from wzfl.compressors import Compressor
 from wzfl.environment import keep_freed_memory
-from wzfl.exchange import decode, encode
+from wzfl.exchange import decode, in_chunks
 from wzfl.public import Public
 
 RESIDUAL = 10**-0.5  # RMS per coordinate of update less side information
@@ -41,15 +43,33 @@ def measure(arguments: argparse.Namespace, dim: int) -> None:
     report(arguments, dim, "copy", encode=time_it(torch.empty_like(updates).copy_, updates))
     for name in arguments.compressors:
         compressor = wzfl.build_compressor(name, bitrate=arguments.bitrate)
-        payloads = encode(compressor, updates, public)
+        payloads = encode_all(compressor, updates, public)
         report(
             arguments,
             dim,
             name,
-            encode=time_it(encode, compressor, updates, public),
-            decode=time_it(decode, compressor, payloads, side, public),
+            encode=time_it(encode_all, compressor, updates, public),
+            decode=time_it(decode_all, compressor, payloads, side, public),
             bits_per_coordinate=8 * len(payloads[0]) / dim,
         )
+
+
+def encode_all(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
+    """As a round does it: a few clients at a time, on all cores."""
+
+    def some(rows: slice) -> list[bytes]:
+        return compressor.encode(updates[rows], public.rows(rows))
+
+    return [payload for payloads in in_chunks(some, updates) for payload in payloads]
+
+
+def decode_all(compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public) -> None:
+    """The same; a round has no use for all estimates at once."""
+
+    def some(rows: slice) -> None:
+        decode(compressor, payloads[rows], side[rows], public.rows(rows))
+
+    in_chunks(some, side)
 
 
 def timed(

@@ -21,10 +21,11 @@ import torch
 import wzfl
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
+from wzfl.federation import Federation, State
 from wzfl.models import cnn, mlp
 from wzfl.server import Server
 from wzfl.side_information import Last, Zero
-from wzfl.simulation import Federation, State, run_round
+from wzfl.simulation import run_round
 
 SHAPE, CLASSES = (1, 28, 28), 10
 MODELS = {"mlp": mlp(SHAPE, CLASSES, [200, 200]), "cnn": cnn(SHAPE, CLASSES)}

@@ -24,8 +24,9 @@ from wzfl.config import build, conf_dir
 from wzfl.datasets import Dataset, to_device
 from wzfl.environment import resolve_device
 from wzfl.errors import InputError
+from wzfl.exchange import Diverged
 from wzfl.server import Server
-from wzfl.simulation import Diverged, simulate
+from wzfl.simulation import simulate
 from wzfl.sources import save_recording
 
 log = logging.getLogger(__name__)

@@ -30,11 +30,13 @@ from wzfl.environment import (
     resolve_device,
 )
 from wzfl.errors import InputError
+from wzfl.exchange import Diverged
+from wzfl.federation import Federation
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.results import RunFolder, SweepFolder, run_id
 from wzfl.server import Server
-from wzfl.simulation import Diverged, Federation, simulate
+from wzfl.simulation import simulate
 
 log = logging.getLogger(__name__)
 

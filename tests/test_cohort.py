@@ -5,7 +5,7 @@ import torch
 
 import wzfl.cohort
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
-from wzfl.cohort import client_updates
+from wzfl.cohort import Cohort
 from wzfl.models import cnn, logistic, mlp, resnet
 
 SHAPE = (2, 8, 8)
@@ -45,6 +45,12 @@ def threads(request):
     torch.set_num_threads(before)
 
 
+def together_or_apart(cohort):
+    """Updates and losses, by the cohort's groups."""
+    parts = [cohort.rows(rows).updates() for rows in cohort.groups()]
+    return [torch.cat(values) for values in zip(*parts, strict=True)]
+
+
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("together", [1, 2, 100])
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
@@ -52,7 +58,8 @@ def threads(request):
 def test_updates_are_those_of_the_plain_loop(monkeypatch, shards, model, work, together):
     monkeypatch.setattr(wzfl.cohort, "_evenly", lambda clients, most: min(clients, together))
     weights = model.init(3)
-    updates, losses = client_updates(work, model, weights, shards, lambda row: row + 10)
+    cohort = Cohort.with_seeds(work, model, weights, shards, range(10, 15))
+    updates, losses = together_or_apart(cohort)
     for row, shard in enumerate(shards):
         update, loss = plain_update(work, model, weights, shard, row + 10)
         scale = float(update.abs().max())
@@ -61,29 +68,25 @@ def test_updates_are_those_of_the_plain_loop(monkeypatch, shards, model, work, t
 
 
 def test_they_are_grouped_by_what_they_take(monkeypatch, shards):
-    """One shared pass over all five, or as many as the budget has floats for."""
-    calls = []
-    original = wzfl.cohort.shared_pass.gradients
-    monkeypatch.setattr(
-        wzfl.cohort.shared_pass,
-        "gradients",
-        lambda *arguments: calls.append(len(arguments[4])) or original(*arguments),
-    )
+    """All five, or as many as the budgets have floats for, evenly."""
     model = MODELS["mlp"]
-    client_updates(FedSGD(7), model, model.init(0), shards, lambda row: row)
-    assert calls == [5]
-    calls.clear()
-    monkeypatch.setitem(wzfl.cohort._BUDGET, "cpu", 3 * 7 * (128 + 128 + 12 + 12 + 9 + 9 + 5))
-    client_updates(FedSGD(7), model, model.init(0), shards, lambda row: row)
-    assert calls == [3, 2]
+    cohort = Cohort.with_seeds(FedSGD(7), model, model.init(0), shards, range(5))
+    assert cohort.groups() == [slice(0, 5)]
+    activations = 3 * 7 * (128 + 128 + 12 + 12 + 9 + 9 + 5)
+    monkeypatch.setitem(wzfl.cohort._BUDGET, "cpu", activations)
+    assert cohort.groups() == [slice(0, 3), slice(3, 5)]
+    monkeypatch.setitem(wzfl.cohort._UPDATES, "cpu", model.dim)
+    assert [rows.stop - rows.start for rows in cohort.groups()] == [1] * 5
 
 
 def test_bfloat16_is_near(shards):
     model = MODELS["mlp"]
     weights = model.init(0)
-    exact, _ = client_updates(FullGradient(), model, weights, shards, lambda row: row)
-    narrow, _ = client_updates(
-        FullGradient(precision="bfloat16"), model, weights, shards, lambda row: row
+    exact, narrow = (
+        Cohort.with_seeds(
+            FullGradient(precision=precision), model, weights, shards, range(5)
+        ).updates()[0]
+        for precision in ("float32", "bfloat16")
     )
     error = float((narrow - exact).norm() / exact.norm())
     assert 1e-4 < error < 0.05

@@ -1,12 +1,21 @@
 import time
+from functools import partial
 
 import pytest
 import torch
 
 import wzfl
-from wzfl import exchange
-from wzfl.public import Public
+import wzfl.cohort
+from wzfl import exchange, uplink
+from wzfl.client import FedSGD, Shard
+from wzfl.federation import Federation, State
+from wzfl.models import logistic
+from wzfl.server import Server
+from wzfl.side_information import Last, Mean, Zero
+from wzfl.simulation import run_round
 from wzfl.threads import in_threads
+
+SHAPE, CLIENTS = (1, 4, 4), 7
 
 
 @pytest.fixture(params=[1, 3])
@@ -17,18 +26,72 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("chunk", [1, 700, 10**6])
-@pytest.mark.parametrize("name", ["wyner_ziv", "topk", "none"])
-def test_a_few_clients_at_a_time_are_all_at_once(monkeypatch, threads, name, chunk):
-    monkeypatch.setitem(exchange._CHUNK, "cpu", chunk)
-    updates = torch.randn(5, 300, generator=torch.Generator().manual_seed(0))
-    side, public = 0.9 * updates, Public(0, 0, (3, 1, 4, 7, 5), torch.full((5,), 0.1))
+def rounds(name, side):
+    """The records of three rounds, and what the observer was shown."""
+    generator = torch.Generator().manual_seed(0)
+    shards = [
+        Shard(
+            torch.randn(size, *SHAPE, generator=generator),
+            torch.randint(0, 3, (size,), generator=generator),
+        )
+        for size in range(5, 5 + CLIENTS)
+    ]
     compressor = wzfl.build_compressor(name, bitrate=2)
-    payloads = exchange.encode(compressor, updates, public)
-    assert payloads == compressor.encode(updates, public)
-    estimates, failed = exchange.decode(compressor, payloads, side, public)
-    assert torch.equal(estimates, compressor.decode(payloads, side, public))
-    assert not failed.any()
+    model = logistic(SHAPE, 3)
+    federation = Federation(
+        model, shards, FedSGD(4), compressor, side, compressor.aggregation, CLIENTS - 1, 0
+    )
+    server = Server(model.init(0), partial(torch.optim.SGD, lr=0.1))
+    state, seen = State.initial(federation, server), []
+    records = [
+        run_round(federation, state, number, lambda *vectors: seen.append(vectors))
+        for number in (1, 2, 3)
+    ]
+    return records, seen
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("wyner_ziv", Last()),
+        ("wyner_ziv", Mean()),
+        ("topk", Zero()),
+        ("diana", Zero()),
+        ("signsgd", Zero()),
+        ("correlated", Zero()),
+    ],
+)
+@pytest.mark.usefixtures("threads")
+def test_a_few_clients_at_a_time_are_all_at_once(monkeypatch, name, side):
+    def settings(most, chunk, lanes):
+        monkeypatch.setattr(wzfl.cohort, "_evenly", lambda clients, _: min(clients, most))
+        monkeypatch.setitem(exchange._CHUNK, "cpu", chunk)
+        monkeypatch.setattr(uplink, "_LANES", lanes)
+
+    settings(100, 10**6, 1)
+    expected, expected_vectors = rounds(name, side)
+    for most, chunk, lanes in ((1, 1, 1), (1, 1, 16), (2, 10**6, 2), (3, 100, 3)):
+        settings(most, chunk, lanes)
+        records, vectors = rounds(name, side)
+        for record, other in zip(records, expected, strict=True):
+            assert record == pytest.approx(other, rel=1e-3)
+        for (_, updates, side_was), (_, others, their_side) in zip(
+            vectors, expected_vectors, strict=True
+        ):
+            assert updates.shape == (CLIENTS - 1, 51)
+            torch.testing.assert_close(updates, others, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(side_was, their_side, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 5, 16, 23, 1000])
+@pytest.mark.parametrize("dim", [10, 10**8, 10**10])
+def test_lanes_share_the_groups_and_bound_the_sums(count, dim):
+    groups = [slice(number, number + 1) for number in range(count)]
+    lanes = uplink._lanes(groups, dim)
+    assert [group for lane in lanes for group in lane] == groups
+    assert len(lanes) <= 16
+    assert len(lanes) == 1 or len(lanes) * dim <= 2**28
+    assert max(map(len, lanes)) - min(map(len, lanes)) <= 1
 
 
 def test_results_come_in_the_order_of_the_items(threads):
@@ -45,11 +108,10 @@ def test_each_thread_has_one_core(threads):
     assert torch.get_num_threads() == threads
 
 
-def test_an_error_is_raised_where_it_can_be_seen(threads):
-    with pytest.raises(wzfl.PayloadError, match="got 0 bytes"):
-        exchange.decode(
-            wzfl.build_compressor("qsgd", bitrate=2),
-            [b""] * 5,
-            torch.zeros(5, 300),
-            Public(0, 0, tuple(range(5))),
-        )
+@pytest.mark.usefixtures("threads")
+def test_an_error_is_raised_where_it_can_be_seen():
+    def fail(item):
+        raise wzfl.PayloadError(f"got {item}")
+
+    with pytest.raises(wzfl.PayloadError, match="got"):
+        in_threads(fail, range(5))

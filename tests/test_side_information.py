@@ -14,7 +14,8 @@ NONE_FAILED = torch.zeros(2, dtype=torch.bool)
 def test_zero_expects_and_plans_nothing():
     policy = Zero()
     memory = policy.init(3, 5, CPU)
-    memory = policy.update(memory, CLIENTS, torch.ones(2, 5), NONE_FAILED, gain=1.0)
+    policy.learn(memory, CLIENTS, torch.ones(2, 5), NONE_FAILED, gain=1.0)
+    policy.finish(memory, torch.ones(5), 2, gain=1.0)
     assert not policy.broadcasts_scale
     assert policy.plan(memory, CLIENTS).tolist() == [0, 0]
     assert torch.equal(policy.predict(memory, CLIENTS), torch.zeros(2, 5))
@@ -24,7 +25,8 @@ def test_last_remembers_each_client_and_leaves_the_others():
     policy = Last(margin=2.0)
     memory = policy.init(3, 4, CPU)
     first = torch.tensor([[1.0, 1, 1, 1], [2, 2, 2, 2]])
-    memory = policy.update(memory, CLIENTS, first, NONE_FAILED, gain=1.0)
+    assert policy.plan(memory, CLIENTS).tolist() == [0, 0]
+    policy.learn(memory, CLIENTS, first, NONE_FAILED, gain=1.0)
     assert torch.equal(policy.predict(memory, CLIENTS), first)
     assert torch.equal(policy.predict(memory, torch.tensor([1])), torch.zeros(1, 4))
     assert policy.plan(memory, torch.tensor([0, 1, 2])).tolist() == [4, 0, 2]
@@ -32,7 +34,9 @@ def test_last_remembers_each_client_and_leaves_the_others():
 
 def test_a_noisy_code_is_damped_and_its_noise_not_taken_for_distance():
     policy = Last(margin=1.0)
-    memory = policy.update(policy.init(3, 4, CPU), CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=4.0)
+    memory = policy.init(3, 4, CPU)
+    policy.plan(memory, CLIENTS)
+    policy.learn(memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=4.0)
     assert torch.equal(policy.predict(memory, CLIENTS), torch.full((2, 4), 0.25))
     assert policy.plan(memory, CLIENTS).tolist() == [0.5, 0.5]
 
@@ -40,16 +44,19 @@ def test_a_noisy_code_is_damped_and_its_noise_not_taken_for_distance():
 @pytest.mark.parametrize("policy", [Last(margin=1.0), Mean(margin=1.0)])
 def test_twice_as_much_is_planned_after_a_failure(policy):
     memory = policy.init(3, 4, CPU)
-    memory = policy.update(memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=1.0)
+    policy.plan(memory, CLIENTS)
+    policy.learn(memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=1.0)
     side, failed = policy.predict(memory, CLIENTS), torch.tensor([True, False])
-    memory = policy.update(memory, CLIENTS, side + 5, failed, gain=1.0)
+    policy.learn(memory, CLIENTS, side + 5, failed, gain=1.0)
     assert policy.plan(memory, CLIENTS).tolist() == [2, 5]
 
 
 def test_mean_expects_the_same_of_all():
     policy = Mean(margin=1.0)
     memory = policy.init(3, 2, CPU)
-    memory = policy.update(memory, CLIENTS, torch.tensor([[1.0, 1], [3, 3]]), NONE_FAILED, gain=1.0)
+    estimates = torch.tensor([[1.0, 1], [3, 3]])
+    policy.learn(memory, CLIENTS, estimates, NONE_FAILED, gain=1.0)
+    policy.finish(memory, estimates.mean(dim=0), 2, gain=1.0)
     assert torch.equal(policy.predict(memory, torch.arange(3)), torch.full((3, 2), 2.0))
     assert policy.plan(memory, torch.arange(3)).tolist() == [3, 0, 1]
 
@@ -64,10 +71,10 @@ def test_the_loop_is_stable_and_finds_a_constant_update(bitrate, estimator):
     gain = compressor.residual_gain(dim, policy.margin)
     rounds = round(40 / min(1, bitrate))
     for number in range(rounds):
-        side = policy.predict(memory, client)
         public = Public(0, number, (0,), policy.plan(memory, client))
+        side = policy.predict(memory, client)
         estimate = compressor.decode(compressor.encode(update, public), side, public)
-        memory = policy.update(memory, client, estimate, NONE_FAILED[:1], gain)
+        policy.learn(memory, client, estimate, NONE_FAILED[:1], gain)
     assert (policy.predict(memory, client) - update).norm() < 0.05 * update.norm()
 
 
@@ -76,3 +83,53 @@ def test_unusable_settings_are_refused(settings):
     for policy in (Last, Mean):
         with pytest.raises(InputError, match="margin above 0 and a step"):
             policy(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "int4"}, "float32, bfloat16, int8; got 'int4'"),
+        ({"capacity": 0}, "at least 1, or null for all clients; got 0"),
+    ],
+)
+def test_memory_that_can_not_be_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        Last(**settings)
+
+
+@pytest.mark.parametrize(
+    ("precision", "bytes_each"), [("float32", 4), ("bfloat16", 2), ("int8", 1)]
+)
+def test_narrow_memory_takes_less_and_is_nearly_the_same(precision, bytes_each):
+    policy, dim = Last(precision=precision, margin=1.0), 2570
+    vectors = torch.randn(2, dim, generator=torch.Generator().manual_seed(0))
+    memory = policy.init(3, dim, CPU)
+    policy.plan(memory, CLIENTS)
+    for _ in range(30):
+        policy.learn(memory, CLIENTS, vectors, NONE_FAILED, gain=2.0)
+    error = (policy.predict(memory, CLIENTS) - vectors).norm() / vectors.norm()
+    assert float(error) < {"float32": 1e-6, "bfloat16": 1e-2, "int8": 2e-2}[precision]
+    stored = sum(part.nbytes for parts in memory.own.rows.values() for part in parts)
+    assert stored <= 2 * (bytes_each * dim + 4 * dim / 256 + 300)
+
+
+def test_who_was_not_heard_of_for_longest_is_forgotten():
+    policy = Last(margin=1.0, capacity=2)
+    memory, nobody = policy.init(4, 3, CPU), torch.zeros(1, dtype=torch.bool)
+    for client in (0, 1, 0, 2):
+        clients = torch.tensor([client])
+        policy.plan(memory, clients)
+        policy.learn(memory, clients, torch.full((1, 3), client + 1.0), nobody, gain=1.0)
+    remembered = policy.predict(memory, torch.arange(4))[:, 0]
+    assert remembered.tolist() == [1, 0, 3, 0]
+    assert policy.plan(memory, torch.tensor([0, 2])).tolist() == [0, 3]  # 0 had not changed
+    assert policy.plan(memory, torch.tensor([1])).tolist() == [0]
+
+
+def test_more_clients_than_it_remembers_can_take_part():
+    policy = Last(margin=1.0, capacity=1)
+    memory = policy.init(3, 2, CPU)
+    for _ in range(3):
+        policy.plan(memory, CLIENTS)
+        policy.learn(memory, CLIENTS, torch.ones(2, 2), NONE_FAILED, gain=1.0)
+    assert policy.predict(memory, CLIENTS).tolist() == [[0, 0], [1, 1]]

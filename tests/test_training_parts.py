@@ -8,12 +8,12 @@ from torch.nn import functional
 
 from wzfl import InputError
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
-from wzfl.cohort import client_updates
+from wzfl.cohort import Cohort
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, relative_error
 from wzfl.models import Model, cnn, logistic, mlp, resnet
 from wzfl.partition import IID, ByClass, Dirichlet
-from wzfl.server import Server, aggregate
+from wzfl.server import Aggregate, Server
 
 MNIST = (1, 28, 28)
 LABELS = torch.arange(1000) % 10
@@ -166,7 +166,7 @@ def test_fedavg_takes_epochs_times_batches_steps(problem):
 def test_client_updates_are_each_client_s_own(problem):
     model, weights, shard = problem
     shards = [shard.rows(torch.arange(10)), shard.rows(torch.arange(10, 30))]
-    updates, losses = client_updates(FullGradient(), model, weights, shards, lambda row: row)
+    updates, losses = Cohort.with_seeds(FullGradient(), model, weights, shards, (0, 1)).updates()
     for row in range(2):
         torch.testing.assert_close(
             updates[row], plain_update(FullGradient(), model, weights, shards[row], 0)[0]
@@ -175,10 +175,22 @@ def test_client_updates_are_each_client_s_own(problem):
     assert batch_seed(0, 1, 2) != batch_seed(0, 2, 1)
 
 
+def aggregate(estimates, examples, how):
+    """Both at once, which is the same as one after the other."""
+    whole, parts = (Aggregate(how, estimates.shape[1], estimates.device) for _ in range(2))
+    whole.add(estimates, examples)
+    for row in range(len(estimates)):
+        part = Aggregate(how, estimates.shape[1], estimates.device)
+        part.add(estimates[row : row + 1], examples[row : row + 1])
+        parts.join(part)
+    assert torch.equal(whole.result(), parts.result())
+    return whole.result().tolist()
+
+
 def test_the_mean_is_weighted_and_votes_are_not():
     estimates, examples = torch.tensor([[1.0, -1, 2], [4.0, 5, -2]]), torch.tensor([3, 1])
-    assert aggregate(estimates, examples, "mean").tolist() == [1.75, 0.5, 1.0]
-    assert aggregate(estimates, examples, "majority_vote").tolist() == [1, 0, 0]
+    assert aggregate(estimates, examples, "mean") == [1.75, 0.5, 1.0]
+    assert aggregate(estimates, examples, "majority_vote") == [1, 0, 0]
     with pytest.raises(InputError, match="got 'median'"):
         aggregate(estimates, examples, "median")
 

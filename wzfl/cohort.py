@@ -1,13 +1,18 @@
-"""The updates of all clients of a round, on all cores.
+"""The clients of a round and their updates.
 
-One rule says how, by what is fastest; the results are those of one client after the other:
+One rule says how updates are computed, by what is fastest; the results are those of one client after the
+other:
 
 1. One gradient each, of a network of known layers: a shared pass over several clients' examples.
 2. Local steps of a network of dense layers: batched products over several clients' weights.
-3. Anything else: one client after the other on each core.
+3. Anything else: one client at a time.
+
+The same rule divides a round into groups of clients that are handled together. Groups depend on sizes and
+the kind of device, never on the number of threads, so that sums over groups do not either.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,62 +20,77 @@ from torch import Tensor
 from wzfl import batched_steps, shared_pass
 from wzfl.client import ClientWork, Gradient, Shard, autograd_gradient, update_of
 from wzfl.models import Model
-from wzfl.threads import in_threads
 
-Schedule = Sequence[Tensor]
 # Floats that examples and activations of clients that are handled together may take.
 _BUDGET = {"cpu": 10**7, "cuda": 10**9}
+# Floats of their updates.
+_UPDATES = {"cpu": 2**25, "cuda": 2**29}
 # Examples of one shared pass, and clients of one batched step, beyond which nothing is gained.
 _EXAMPLES = {"cpu": 1024, "cuda": 2**16}
 _CLIENTS = {"cpu": 16, "cuda": 1024}
 
 
-def client_updates(
-    work: ClientWork,
-    model: Model,
-    weights: Tensor,
-    shards: Sequence[Shard],
-    seed_of: Callable[[int], int],
-) -> tuple[Tensor, Tensor]:
-    """Updates `[clients, dim]` and losses `[clients]`; `seed_of(row)` seeds a client's batches."""
-    updates = torch.empty(len(shards), model.dim, device=weights.device)
-    losses = torch.empty(len(shards), device=weights.device)
-    schedules = [work.schedule(len(shard.y), seed_of(row)) for row, shard in enumerate(shards)]
-    several, size = _way(work, model, shards, schedules)
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Clients that start from the same weights.
 
-    def some(first: int) -> None:
-        here = slice(first, first + size)
-        losses[here] = several(work, model, weights, shards[here], schedules[here], updates[here])
+    Attributes:
+        weights: `[dim]`, as received.
+        shards: each client's examples.
+        schedules: the rows of each client's steps.
+    """
 
-    firsts = range(0, len(shards), size)
-    if weights.is_cuda:
-        for first in firsts:
-            some(first)
-    else:
-        in_threads(some, firsts)
-    return updates, losses
+    work: ClientWork
+    model: Model
+    weights: Tensor
+    shards: Sequence[Shard]
+    schedules: Sequence[Sequence[Tensor]]
 
+    @classmethod
+    def with_seeds(
+        cls,
+        work: ClientWork,
+        model: Model,
+        weights: Tensor,
+        shards: Sequence[Shard],
+        seeds: Sequence[int],
+    ) -> "Cohort":
+        """`seeds` are those of the clients' batches."""
+        sizes = [len(shard.y) for shard in shards]
+        schedules = [work.schedule(*each) for each in zip(sizes, seeds, strict=True)]
+        return cls(work, model, weights, shards, schedules)
 
-_Several = Callable[
-    [ClientWork, Model, Tensor, Sequence[Shard], Sequence[Schedule], Tensor], Tensor
-]
+    def __len__(self) -> int:
+        return len(self.shards)
 
+    def rows(self, rows: slice) -> "Cohort":
+        """Some of the clients."""
+        return replace(self, shards=self.shards[rows], schedules=self.schedules[rows])
 
-def _way(
-    work: ClientWork, model: Model, shards: Sequence[Shard], schedules: Sequence[Schedule]
-) -> tuple[_Several, int]:
-    """What fills several clients' updates and returns their losses, and for how many at once."""
-    device, x = shards[0].y.device.type, shards[0].x
-    examples = max(sum(len(rows) for rows in schedule) for schedule in schedules)
-    if work.precision == "float32" and work.lr is None and shared_pass.supports(model.network):
-        floats = examples * shared_pass.floats_per_example(model.network, x.shape[1:])
-        most = min(_EXAMPLES[device] // examples, _BUDGET[device] // floats)
-        return _shared, _evenly(len(shards), most)
-    if work.precision == "float32" and batched_steps.supports(model.network):
-        floats = examples * x[0].numel() + 2 * model.dim
-        most = min(_CLIENTS[device], _BUDGET[device] // floats)
-        return _batched, _evenly(len(shards), most)
-    return _one_by_one, 1
+    def groups(self) -> list[slice]:
+        """The rows of clients that are best handled together; of the same size as far as possible."""
+        _, most = self._way()
+        size = _evenly(len(self), min(most, _UPDATES[self.weights.device.type] // self.model.dim))
+        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+
+    def updates(self) -> tuple[Tensor, Tensor]:
+        """Updates `[clients, dim]` and mean training losses `[clients]` of all, taken together."""
+        out = torch.empty(len(self), self.model.dim, device=self.weights.device)
+        compute, _ = self._way()
+        return out, compute(self, out)
+
+    def _way(self) -> tuple[Callable[["Cohort", Tensor], Tensor], int]:
+        """What fills updates `[clients, dim]` and returns losses, and for how many clients at most."""
+        network, exact = self.model.network, self.work.precision == "float32"
+        device, x = self.weights.device.type, self.shards[0].x
+        examples = max(sum(len(rows) for rows in schedule) for schedule in self.schedules)
+        if exact and self.work.lr is None and shared_pass.supports(network):
+            floats = examples * shared_pass.floats_per_example(network, x.shape[1:])
+            return _shared, min(_EXAMPLES[device] // examples, _BUDGET[device] // floats)
+        if exact and self.work.lr is not None and batched_steps.supports(network):
+            floats = examples * x[0].numel() + 2 * self.model.dim
+            return _batched, min(_CLIENTS[device], _BUDGET[device] // floats)
+        return _one_by_one, 1
 
 
 def _evenly(clients: int, most: int) -> int:
@@ -79,52 +99,35 @@ def _evenly(clients: int, most: int) -> int:
     return -(-clients // groups)
 
 
-def _shared(
-    work: ClientWork,
-    model: Model,
-    weights: Tensor,
-    shards: Sequence[Shard],
-    schedules: Sequence[Schedule],
-    out: Tensor,
-) -> Tensor:
-    batches = [shard.rows(rows) for shard, (rows,) in zip(shards, schedules, strict=True)]
+def _shared(cohort: Cohort, out: Tensor) -> Tensor:
+    batches = [
+        shard.rows(rows) for shard, (rows,) in zip(cohort.shards, cohort.schedules, strict=True)
+    ]
     x, y = batches[0].x, batches[0].y
     if len(batches) > 1:
         x, y = torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches])
     sizes = [len(batch.y) for batch in batches]
-    losses = shared_pass.gradients(model.network, weights, x, y, sizes, out)
-    if work.l2:
-        out.add_(weights, alpha=work.l2)
-        losses += work.l2 / 2 * weights.square().sum()
+    losses = shared_pass.gradients(cohort.model.network, cohort.weights, x, y, sizes, out)
+    l2 = cohort.work.l2
+    if l2:
+        out.add_(cohort.weights, alpha=l2)
+        losses += l2 / 2 * cohort.weights.square().sum()
     return losses
 
 
-def _batched(
-    work: ClientWork,
-    model: Model,
-    weights: Tensor,
-    shards: Sequence[Shard],
-    schedules: Sequence[Schedule],
-    out: Tensor,
-) -> Tensor:
+def _batched(cohort: Cohort, out: Tensor) -> Tensor:
+    work = cohort.work
     assert work.lr is not None
-    x, y = [shard.x for shard in shards], [shard.y for shard in shards]
+    x, y = [shard.x for shard in cohort.shards], [shard.y for shard in cohort.shards]
     return batched_steps.local_updates(
-        model.network, weights, x, y, schedules, work.lr, work.l2, out
+        cohort.model.network, cohort.weights, x, y, cohort.schedules, work.lr, work.l2, out
     )
 
 
-def _one_by_one(
-    work: ClientWork,
-    model: Model,
-    weights: Tensor,
-    shards: Sequence[Shard],
-    schedules: Sequence[Schedule],
-    out: Tensor,
-) -> Tensor:
-    gradient, losses = _gradient(work, model), []
-    for shard, schedule, row in zip(shards, schedules, out, strict=True):
-        update, loss = update_of(work, weights, shard, schedule, gradient)
+def _one_by_one(cohort: Cohort, out: Tensor) -> Tensor:
+    gradient, losses = _gradient(cohort.work, cohort.model), []
+    for shard, schedule, row in zip(cohort.shards, cohort.schedules, out, strict=True):
+        update, loss = update_of(cohort.work, cohort.weights, shard, schedule, gradient)
         row.copy_(update)
         losses.append(loss)
     return torch.stack(losses)

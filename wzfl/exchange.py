@@ -1,55 +1,139 @@
-"""Encoding and decoding for all clients of a round, a few at a time."""
+"""What travels between clients and server: a few clients at a time, in whatever grouping, the same bytes."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor, SideInformed
+from wzfl.federation import Federation, State
+from wzfl.feedback import ClientMemory
+from wzfl.ledger import BitLedger
+from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 from wzfl.threads import in_threads
 
 Result = TypeVar("Result")
 
-# Coordinates at once: on a CPU as many as stay in a core's cache, on a GPU as fill it.
-_CHUNK = {"cpu": 2**17, "cuda": 2**27}
+# Coordinates at once. On a CPU few enough for the shared cache, and enough for threads not to wait for
+# each other: whoever returns from a compiled kernel needs Python's lock.
+_CHUNK = {"cpu": 2**21, "cuda": 2**27}
 
 
-def encode(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
-    """One payload per row of `updates` `[clients, dim]`; the same as `compressor.encode`."""
+class Diverged(ArithmeticError):
+    """Training left the finite numbers."""
 
-    def some(rows: range) -> list[bytes]:
-        return compressor.encode(updates[rows.start : rows.stop], public.rows(rows))
 
-    return [payload for payloads in _chunks(some, updates) for payload in payloads]
+@dataclass(frozen=True, eq=False)
+class Exchanged:
+    """What is known, to an observer of both ends, of one exchange; tensors are `[clients]`.
+
+    Attributes:
+        ledger: has been shown the payloads.
+        energy: |update|**2.
+        error: |estimate - update|**2.
+        side_error: |side information - update|**2.
+        failed: whether the decoder's check failed.
+    """
+
+    ledger: BitLedger
+    energy: Tensor
+    error: Tensor
+    side_error: Tensor
+    failed: Tensor
+
+
+def exchange(
+    federation: Federation, state: State, updates: Tensor, public: Public
+) -> list[Exchanged]:
+    """Sends `updates` `[clients, dim]`, which are overwritten by what the server decodes.
+
+    `state` learns of it. Clients are those of `public`.
+
+    Raises:
+        Diverged: an update is not finite.
+    """
+
+    def some(rows: slice) -> Exchanged:
+        return _exchange(federation, state, updates[rows], public.rows(rows))
+
+    return in_chunks(some, updates)
+
+
+def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Result]:
+    """`function` of rows of `vectors` `[clients, dim]` that are best handled together."""
+    clients, dim = vectors.shape
+    evenly = -(-clients // torch.get_num_threads())
+    size = max(1, min(evenly, _CHUNK[vectors.device.type] // dim))
+    return in_threads(
+        function,
+        [slice(start, min(start + size, clients)) for start in range(0, clients, size)],
+    )
 
 
 def decode(
     compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public
 ) -> tuple[Tensor, Tensor]:
     """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool."""
-    estimates = torch.empty(side.shape, device=side.device)
-    failed = torch.zeros(len(side), dtype=torch.bool, device=side.device)
+    if isinstance(compressor, SideInformed):
+        return compressor.decode_checked(payloads, side, public)
+    nothing_failed = torch.zeros(len(side), dtype=torch.bool, device=side.device)
+    return compressor.decode(payloads, side, public), nothing_failed
 
-    def some(rows: range) -> None:
-        here = slice(rows.start, rows.stop)
-        theirs, shared = payloads[here], public.rows(rows)
-        if isinstance(compressor, SideInformed):
-            decoded, failed[here] = compressor.decode_checked(theirs, side[here], shared)
-        else:
-            decoded = compressor.decode(theirs, side[here], shared)
-        estimates[here] = decoded
 
-    _chunks(some, side)
+def _exchange(federation: Federation, state: State, updates: Tensor, public: Public) -> Exchanged:
+    policy, ledger = federation.side_information, BitLedger()
+    clients = torch.tensor(public.clients, device=updates.device)
+    energy = energies(updates)
+    if not bool(energy.isfinite().all()):
+        raise Diverged(f"an update of round {public.round} is not finite")
+
+    # Clients: only payloads leave this line.
+    payloads = _sent(federation.compressor, state, clients, updates, public)
+
+    # Server: sees payloads, public and its own memory.
+    ledger.sent_up(payloads)
+    side = policy.predict(state.side, clients)
+    estimates, failed = _received(federation.compressor, state, clients, payloads, side, public)
+
+    # Observer: sees both ends, changes neither.
+    error = squared_distances(estimates, updates)
+    nothing_expected = side.stride() == (0, 0) and not bool(side[0, 0])
+    side_error = energy if nothing_expected else squared_distances(side, updates)
+
+    # Server: learns; `side` may be its memory itself, and is not what it was from here on.
+    policy.learn(state.side, clients, estimates, failed, federation.residual_gain)
+    updates.copy_(estimates)
+    return Exchanged(ledger, energy, error, side_error, failed)
+
+
+def _sent(
+    compressor: Compressor, state: State, clients: Tensor, updates: Tensor, public: Public
+) -> list[bytes]:
+    """The payloads; clients that remember then learn what the server will have read."""
+    if not isinstance(compressor, ClientMemory) or state.client_memory is None:
+        return compressor.encode(updates, public)
+    memory = state.client_memory[clients]
+    payloads = compressor.encode(compressor.before(memory, updates, public), public)
+    nothing = updates.new_zeros(1, 1).expand_as(updates)
+    decoded = compressor.decode(payloads, nothing, public)
+    state.client_memory[clients] = compressor.after(memory, updates, decoded, public)
+    return payloads
+
+
+def _received(
+    compressor: Compressor,
+    state: State,
+    clients: Tensor,
+    payloads: list[bytes],
+    side: Tensor,
+    public: Public,
+) -> tuple[Tensor, Tensor]:
+    """Estimates and failures; a server that remembers its clients learns what was sent."""
+    estimates, failed = decode(compressor, payloads, side, public)
+    if isinstance(compressor, ClientMemory) and state.server_memory is not None:
+        memory = state.server_memory[clients]
+        estimates, state.server_memory[clients] = compressor.received(memory, estimates, public)
     return estimates, failed
-
-
-def _chunks(function: Callable[[range], Result], vectors: Tensor) -> list[Result]:
-    """`function` of rows to handle together; any grouping gives the same bytes."""
-    clients, dim = vectors.shape
-    size = max(1, _CHUNK[vectors.device.type] // dim)
-    return in_threads(
-        function,
-        [range(start, min(start + size, clients)) for start in range(0, clients, size)],
-    )

@@ -22,6 +22,11 @@ class BitLedger:
     def sent_down(self, payloads: Iterable[bytes]) -> None:
         self.downlink_bits += _bits(payloads)
 
+    def join(self, other: "BitLedger") -> None:
+        """Adds what another has been shown."""
+        self.uplink_bits += other.uplink_bits
+        self.downlink_bits += other.downlink_bits
+
 
 def _bits(payloads: Iterable[bytes]) -> int:
     total = 0

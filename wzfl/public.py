@@ -6,7 +6,7 @@ it is the same on every device and in every process, and costs no state.
 
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -62,11 +62,9 @@ class Public:
     def to(self, device: torch.device | str) -> "Public":
         return replace(self, scale=self.scale.to(device))
 
-    def rows(self, rows: Sequence[int]) -> "Public":
+    def rows(self, rows: slice) -> "Public":
         """What the clients of these rows alone would know."""
-        return replace(
-            self, clients=tuple(self.clients[row] for row in rows), scale=self.scale[list(rows)]
-        )
+        return replace(self, clients=self.clients[rows], scale=self.scale[rows])
 
     def common(self, clients: int) -> "Public":
         """What is shared with all: as many rows, each with the randomness of no client in particular."""

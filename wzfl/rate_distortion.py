@@ -128,7 +128,7 @@ def _trial(compressor: Compressor, updates: Tensor, side: Tensor, seed: int, dra
     public = Public(seed, draw + 1, tuple(range(clients)), scale)
     estimates, bits, encode_seconds, decode_seconds = [], [], [], []
     for row in range(clients):
-        alone = public.rows([row])
+        alone = public.rows(slice(row, row + 1))
         start = time.perf_counter()
         payloads = compressor.encode(updates[[row]], alone)
         encoded = time.perf_counter()

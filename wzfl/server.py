@@ -10,17 +10,35 @@ from wzfl.errors import InputError
 OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
-def aggregate(estimates: Tensor, weights: Tensor, how: str) -> Tensor:
-    """`[dim]`: the clients' estimates `[clients, dim]` combined.
+class Aggregate:
+    """The clients' estimates combined, some at a time.
 
-    "mean" is weighted by `weights` `[clients]`. "majority_vote" is the sign of the sum of signs, one
-    vote each, 0 on a tie (Bernstein et al., ICML 2018).
+    "mean" is weighted. "majority_vote" is the sign of the sum of signs, one vote each, 0 on a tie
+    (Bernstein et al., ICML 2018).
     """
-    if how == "mean":
-        return weights.to(estimates.dtype) @ estimates / weights.sum()
-    if how == "majority_vote":
-        return estimates.sign().sum(dim=0).sign()
-    raise InputError(f"server.aggregation is auto, mean or majority_vote; got {how!r}")
+
+    def __init__(self, how: str, dim: int, device: torch.device) -> None:
+        if how not in ("mean", "majority_vote"):
+            raise InputError(f"server.aggregation is auto, mean or majority_vote; got {how!r}")
+        self._votes = how == "majority_vote"
+        self._sum, self._weight = torch.zeros(dim, device=device), 0.0
+
+    def add(self, estimates: Tensor, weights: Tensor) -> None:
+        """Estimates `[clients, dim]` with weights `[clients]`."""
+        if self._votes:
+            self._sum += estimates.sign().sum(dim=0)
+        else:
+            self._sum.addmv_(estimates.T, weights.to(estimates.dtype))
+            self._weight += float(weights.sum())
+
+    def join(self, other: "Aggregate") -> None:
+        """Adds what another has gathered."""
+        self._sum += other._sum
+        self._weight += other._weight
+
+    def result(self) -> Tensor:
+        """`[dim]`."""
+        return self._sum.sign() if self._votes else self._sum / self._weight
 
 
 class Server:

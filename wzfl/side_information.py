@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from wzfl.errors import InputError
+from wzfl.history import PRECISIONS, History
 from wzfl.norms import squared_distances
-from wzfl.threads import in_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,17 +23,34 @@ class Memory:
     """What a policy remembers.
 
     Attributes:
-        vectors: `[population, dim]`, or `[1, dim]` shared by all, or `[0, dim]`.
+        own: a vector per client.
+        common: `[dim]`, shared by all.
         residual_rms: `[population]` estimated RMS per coordinate of update - side information; 0 while
-            nothing has been decoded from that client.
+            nothing is known of that client.
     """
 
-    vectors: Tensor
+    own: History
+    common: Tensor
     residual_rms: Tensor
+
+    @classmethod
+    def empty(
+        cls,
+        population: int,
+        dim: int,
+        device: torch.device,
+        precision: str = "float32",
+        capacity: int | None = None,
+    ) -> "Memory":
+        own = History(dim, device, precision, capacity)
+        return cls(own, torch.zeros(dim, device=device), torch.zeros(population, device=device))
 
 
 class SideInformation(Protocol):
     """A server-only prediction of every client's next update, and of how far off it is.
+
+    A round is `plan` for its clients, then for groups of them, in any order and at the same time,
+    `predict` and `learn`, then `finish`. All change the memory in place.
 
     Attributes:
         margin: planned scale over estimated residual RMS.
@@ -53,17 +70,21 @@ class SideInformation(Protocol):
         ...
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients, dim]`: what is expected of each client; until `update`, it may be memory itself."""
+        """`[clients, dim]`: what is expected of each client; until `learn`, it may be memory itself."""
         ...
 
-    def update(
+    def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
-    ) -> Memory:
-        """The memory, changed in place, after `estimates` `[clients, dim]` by a codec of residual gain g.
+    ) -> None:
+        """Learns from `estimates` `[clients, dim]` by a codec of residual gain g.
 
         For rows that `failed` `[clients]` the decoder's check the scale was too small: twice as much is
         planned next time.
         """
+        ...
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        """Learns from the round's aggregate `[dim]` over so many clients."""
         ...
 
 
@@ -75,18 +96,21 @@ class Zero:
     broadcasts_scale: bool = False
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
-        return Memory(torch.zeros(0, dim, device=device), torch.zeros(population, device=device))
+        return Memory.empty(population, dim, device)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return torch.zeros(len(clients), device=clients.device)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        return memory.vectors.new_zeros(1, 1).expand(len(clients), memory.vectors.shape[1])
+        return _nothing(memory, clients)
 
-    def update(
+    def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
-    ) -> Memory:
-        return memory
+    ) -> None:
+        pass
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        pass
 
 
 @dataclass(frozen=True)
@@ -96,44 +120,54 @@ class Last:
     Attributes:
         margin: planned scale over the estimated residual RMS; above 1 leaves room for growth.
         step: damping a of y <- y + a (estimate - y); None takes min(1, 1/g).
+        precision: in which vectors are stored, "float32", "bfloat16" or "int8".
+        capacity: clients remembered at most; those not heard of for longest are forgotten. None: all.
     """
 
     margin: float = 1.2
     step: float | None = None
+    precision: str = "float32"
+    capacity: int | None = None
     broadcasts_scale: bool = True
 
     def __post_init__(self) -> None:
         _check(self.margin, self.step)
+        if self.precision not in PRECISIONS:
+            raise InputError(
+                f"side_information.precision must be one of {', '.join(PRECISIONS)}; got"
+                f" {self.precision!r}"
+            )
+        if self.capacity is not None and self.capacity < 1:
+            raise InputError(
+                f"side_information.capacity must be at least 1, or null for all clients; got"
+                f" {self.capacity}"
+            )
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
-        return Memory(
-            torch.zeros(population, dim, device=device), torch.zeros(population, device=device)
-        )
+        return Memory.empty(population, dim, device, self.precision, self.capacity)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        for forgotten in memory.own.admit(clients.tolist()):
+            memory.residual_rms[forgotten] = 0
         return self.margin * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        everyone = torch.arange(len(memory.vectors), device=clients.device)
-        return memory.vectors if torch.equal(clients, everyone) else memory.vectors[clients]
+        return memory.own.read(clients.tolist())
 
-    def update(
+    def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
-    ) -> Memory:
-        step, energy = _step(self.step, gain), torch.empty(len(clients), dtype=torch.float64)
+    ) -> None:
+        _track(memory, clients, self.predict(memory, clients), estimates, failed, gain)
+        for client, estimate in zip(clients.tolist(), estimates, strict=True):
+            memory.own.move(client, estimate, _step(self.step, gain))
 
-        def learn(row: int) -> None:
-            vector, estimate = memory.vectors[clients[row]], estimates[row]
-            energy[row] = squared_distances(estimate[None], vector[None])[0]
-            vector.lerp_(estimate, step)
-
-        in_threads(learn, range(len(clients)))
-        return Memory(memory.vectors, _tracked(memory, clients, energy, failed, gain))
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        pass
 
 
 @dataclass(frozen=True)
 class Mean:
-    """Expects of every client the mean of what was last decoded from all.
+    """Expects of every client the aggregate of what was last decoded from all.
 
     Attributes:
         margin: planned scale over the estimated residual RMS.
@@ -149,21 +183,25 @@ class Mean:
         _check(self.margin, self.step)
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
-        return Memory(torch.zeros(1, dim, device=device), torch.zeros(population, device=device))
+        return Memory.empty(population, dim, device)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return self.margin * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        return memory.vectors.expand(len(clients), -1)
+        return memory.common.expand(len(clients), -1)
 
-    def update(
+    def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
-    ) -> Memory:
-        energy = squared_distances(estimates, memory.vectors.expand_as(estimates))
-        step = _step(self.step, 1 + max(0.0, gain - 1) / len(clients))
-        memory.vectors.lerp_(estimates.mean(dim=0, keepdim=True), step)
-        return Memory(memory.vectors, _tracked(memory, clients, energy, failed, gain))
+    ) -> None:
+        _track(memory, clients, self.predict(memory, clients), estimates, failed, gain)
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        memory.common.lerp_(mean, _step(self.step, 1 + max(0.0, gain - 1) / clients))
+
+
+def _nothing(memory: Memory, clients: Tensor) -> Tensor:
+    return memory.common.new_zeros(1, 1).expand(len(clients), memory.own.dim)
 
 
 def _check(margin: float, step: float | None) -> None:
@@ -178,11 +216,15 @@ def _step(step: float | None, gain: float) -> float:
     return min(1.0, 1 / gain) if step is None else step
 
 
-def _tracked(
-    memory: Memory, clients: Tensor, energy: Tensor, failed: Tensor, gain: float
-) -> Tensor:
-    """`[population]`: the RMS of decoded residuals of that energy, without what decoding added to it."""
-    mean_square = energy.to(clients.device) / memory.vectors.shape[1]
+def _track(
+    memory: Memory,
+    clients: Tensor,
+    side: Tensor,
+    estimates: Tensor,
+    failed: Tensor,
+    gain: float,
+) -> None:
+    """Keeps the RMS of decoded residuals, without what decoding added to it."""
+    mean_square = squared_distances(side, estimates).to(clients.device) / memory.own.dim
     rms = (mean_square / gain).sqrt().float()
-    rms = torch.where(failed, 2 * memory.residual_rms[clients], rms)
-    return memory.residual_rms.index_copy(0, clients, rms)
+    memory.residual_rms[clients] = torch.where(failed, 2 * memory.residual_rms[clients], rms)

@@ -1,97 +1,25 @@
 """Federated training, one round function for every compressor."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from wzfl.client import ClientWork, Shard, batch_seed
-from wzfl.cohort import client_updates
-from wzfl.compressors import Compressor, SideInformed
+from wzfl.client import batch_seed
+from wzfl.cohort import Cohort
 from wzfl.compressors.envelope import float32_bytes, float32_rows
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.errors import InputError
-from wzfl.exchange import decode, encode
-from wzfl.feedback import ClientMemory
+from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, mean_ratio
-from wzfl.models import Model
-from wzfl.norms import energies, squared_distances
 from wzfl.public import Public, stable_seed
-from wzfl.server import Server, aggregate
-from wzfl.side_information import Memory, SideInformation
+from wzfl.server import Server
+from wzfl.uplink import receive
 
 # Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
 Observe = Callable[[int, Tensor, Tensor], None]
-
-
-class Diverged(ArithmeticError):
-    """Training left the finite numbers."""
-
-
-@dataclass(frozen=True, eq=False)
-class Federation:
-    """What does not change from round to round.
-
-    Attributes:
-        shards: the examples of every client of the population.
-        aggregation: "mean" or "majority_vote".
-        clients_per_round: how many clients, drawn uniformly, take part in a round.
-        seed: of client sampling, batches and all that is shared.
-    """
-
-    model: Model
-    shards: Sequence[Shard]
-    work: ClientWork
-    compressor: Compressor
-    side_information: SideInformation
-    aggregation: str
-    clients_per_round: int
-    seed: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.clients_per_round <= len(self.shards):
-            raise InputError(
-                f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
-                f" got {self.clients_per_round}"
-            )
-
-    @property
-    def residual_gain(self) -> float:
-        """Energy of decoded over true residuals, as the side information plans for it."""
-        if isinstance(self.compressor, SideInformed):
-            return self.compressor.residual_gain(self.model.dim, self.side_information.margin)
-        return 1.0
-
-
-@dataclass
-class State:
-    """What changes: all that a checkpoint must hold.
-
-    Attributes:
-        server: weights and optimizer.
-        side: the memory of the side information's policy; server only.
-        client_memory: `[population, dim]` floats that the clients keep, or None.
-        server_memory: as many that the server keeps for the clients' compressor, or None.
-    """
-
-    server: Server
-    side: Memory
-    client_memory: Tensor | None
-    server_memory: Tensor | None
-
-    @classmethod
-    def initial(cls, federation: Federation, server: Server) -> "State":
-        population, dim = len(federation.shards), federation.model.dim
-        device, compressor = server.weights.device, federation.compressor
-        clients = server_side = None
-        if isinstance(compressor, ClientMemory):
-            clients = compressor.init(population, dim, device)
-            server_side = compressor.init(population, dim, device)
-        side = federation.side_information.init(population, dim, device)
-        return cls(server, side, clients, server_side)
 
 
 def run_round(
@@ -102,62 +30,36 @@ def run_round(
     Raises:
         Diverged: an update is not finite.
     """
-    compressor, policy = federation.compressor, federation.side_information
-    device = state.server.weights.device
-    ledger = BitLedger()
-
-    # Broadcast: the model and, where the server plans, one scale per client.
-    sampled = _sample(federation, round)
-    rows = torch.tensor(sampled, device=device)
-    model_payload, weights = _broadcast(state.server.weights.detach(), federation.seed, round)
-    ledger.sent_down([model_payload] * len(sampled))
-    scale = torch.zeros(len(sampled))
-    if policy.broadcasts_scale:
-        scales = float32_bytes(policy.plan(state.side, rows)[:, None])
-        ledger.sent_down(scales)
-        scale = float32_rows(scales, device)[:, 0]
-    public = Public(federation.seed, round, sampled, scale).to(device)
-
-    # Clients: only payloads leave this block.
-    updates, losses = client_updates(
+    ledger, sampled = BitLedger(), _sample(federation, round)
+    weights, public = _broadcast(federation, state, round, sampled, ledger)
+    cohort = Cohort.with_seeds(
         federation.work,
         federation.model,
         weights,
         [federation.shards[client] for client in sampled],
-        lambda row: batch_seed(federation.seed, round, sampled[row]),
+        [batch_seed(federation.seed, round, client) for client in sampled],
     )
-    energy = energies(updates)
-    if not bool(energy.isfinite().all()):
-        raise Diverged(f"an update of round {round} is not finite")
-    payloads = _sent_by_clients(compressor, state, rows, updates, public)
-
-    # Server: sees payloads, public and its own memory.
-    ledger.sent_up(payloads)
-    side = policy.predict(state.side, rows)
-    estimates, failed = decode(compressor, payloads, side, public)
-    if isinstance(compressor, ClientMemory) and state.server_memory is not None:
-        memory = state.server_memory[rows]
-        estimates, state.server_memory[rows] = compressor.received(memory, estimates, public)
-
-    # Observer: sees both ends, changes neither.
+    received = receive(federation, state, cohort, public, watch=observe is not None)
     if observe is not None:
+        updates, side = (torch.cat(parts) for parts in zip(*received.vectors, strict=True))
         observe(round, updates, side)
-    nmse = mean_ratio(squared_distances(estimates, updates), energy)
-    side_error = mean_ratio(squared_distances(side, updates), energy)
+    aggregate = received.aggregate.result()
+    federation.side_information.finish(
+        state.side, aggregate, len(sampled), federation.residual_gain
+    )
+    state.server.step(aggregate)
 
-    # Server: learns; `side` may be its memory itself, and is not what it was from here on.
-    state.side = policy.update(state.side, rows, estimates, failed, federation.residual_gain)
-    # How many examples a client holds is told once, when it joins, and is no part of a round.
-    examples = torch.tensor([len(federation.shards[c].y) for c in sampled], device=device)
-    state.server.step(aggregate(estimates, examples, federation.aggregation))
+    ledger.join(received.ledger)
+    losses, energy = received.column("losses").double(), received.column("energy")
+    examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=losses.device)
     return {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
-        "train_loss": float(losses.double() @ examples.double() / examples.sum()),
-        "nmse": nmse,
-        "side_information_error": side_error,
-        "decode_failures": int(failed.sum()),
+        "train_loss": float(losses @ examples.double() / examples.sum()),
+        "nmse": mean_ratio(received.column("error"), energy),
+        "side_information_error": mean_ratio(received.column("side_error"), energy),
+        "decode_failures": int(received.column("failed").sum()),
     }
 
 
@@ -198,22 +100,25 @@ def _sample(federation: Federation, round: int) -> tuple[int, ...]:
     return tuple(sorted(order[: federation.clients_per_round]))
 
 
-def _broadcast(weights: Tensor, seed: int, round: int) -> tuple[bytes, Tensor]:
-    """The server's model as a payload, and what a client reads from it."""
-    server = Public(seed, round, (-1,)).to(weights.device)
+def _broadcast(
+    federation: Federation,
+    state: State,
+    round: int,
+    sampled: tuple[int, ...],
+    ledger: BitLedger,
+) -> tuple[Tensor, Public]:
+    """What clients read from the server's payloads: its model and, where it plans, a scale for each."""
+    policy, weights = federation.side_information, state.server.weights.detach()
+    server = Public(federation.seed, round, (-1,)).to(weights.device)
     (payload,) = Uncompressed().encode(weights[None], server)
-    return payload, Uncompressed().decode([payload], weights[None], server)[0]
-
-
-def _sent_by_clients(
-    compressor: Compressor, state: State, rows: Tensor, updates: Tensor, public: Public
-) -> list[bytes]:
-    """The payloads; clients that remember then learn what the server will have read."""
-    if not isinstance(compressor, ClientMemory) or state.client_memory is None:
-        return encode(compressor, updates, public)
-    memory = state.client_memory[rows]
-    payloads = encode(compressor, compressor.before(memory, updates, public), public)
-    nothing = updates.new_zeros(1, 1).expand_as(updates)
-    decoded, _ = decode(compressor, payloads, nothing, public)
-    state.client_memory[rows] = compressor.after(memory, updates, decoded, public)
-    return payloads
+    ledger.sent_down([payload] * len(sampled))
+    scale = torch.zeros(len(sampled), device=weights.device)
+    if policy.broadcasts_scale:
+        clients = torch.tensor(sampled, device=weights.device)
+        scales = float32_bytes(policy.plan(state.side, clients)[:, None])
+        ledger.sent_down(scales)
+        scale = float32_rows(scales, weights.device)[:, 0]
+    return (
+        Uncompressed().decode([payload], weights[None], server)[0],
+        Public(federation.seed, round, sampled, scale),
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from wzfl.kernels import compiled
+from wzfl.kernels.norms import largest, total
 
 _STRIP = 1024  # coordinates whose scratch stays in the first cache
 
@@ -112,24 +113,9 @@ def nearest_row(
         for index in range(len(part)):
             level = centroids[chosen[index]]
             products[index], squares[index] = np.float64(part[index]) * level, level * level
-        product += _sum(products[: len(part)])
-        energy += _sum(squares[: len(part)])
+        product += total(products[: len(part)])
+        energy += total(squares[: len(part)])
     return product, energy
-
-
-@compiled
-def _sum(values: np.ndarray) -> float:
-    """Four partial sums, so that additions need not wait for each other."""
-    first = second = third = fourth = 0.0
-    whole = len(values) // 4 * 4
-    for index in range(0, whole, 4):
-        first += values[index]
-        second += values[index + 1]
-        third += values[index + 2]
-        fourth += values[index + 3]
-    for index in range(whole, len(values)):
-        first += values[index]
-    return (first + second) + (third + fourth)
 
 
 @compiled
@@ -144,48 +130,14 @@ def levels_row(
     """Symbols are floor(levels * values / norm + noise) + levels, the norm a bucket's largest magnitude."""
     for number in range(len(norms)):
         start, end = number * bucket, min(len(values), (number + 1) * bucket)
-        largest = largest_row(values[start:end].view(np.uint32))
-        norms.view(np.uint32)[number] = largest
-        divisor = np.float64(norms[number]) if largest else 1.0
+        magnitude = largest(values[start:end].view(np.uint32))
+        norms.view(np.uint32)[number] = magnitude
+        divisor = np.float64(norms[number]) if magnitude else 1.0
         for index in range(start, end):
             level = np.floor(
                 np.float64(values[index]) / divisor * levels + np.float64(noise[index])
             )
             symbols[index] = np.int32(min(max(level + levels, 0.0), 2.0 * levels))
-
-
-@compiled
-def energy_row(values: np.ndarray) -> float:
-    """The sum of squares, in float64."""
-    squares, total = np.empty(_STRIP), 0.0
-    for start in range(0, len(values), _STRIP):
-        part = values[start : start + _STRIP]
-        for index in range(len(part)):
-            squares[index] = np.float64(part[index]) * np.float64(part[index])
-        total += _sum(squares[: len(part)])
-    return total
-
-
-@compiled
-def distance_row(left: np.ndarray, right: np.ndarray) -> float:
-    """The squared distance of two vectors, in float64."""
-    squares, total = np.empty(_STRIP), 0.0
-    for start in range(0, len(left), _STRIP):
-        part, other = left[start : start + _STRIP], right[start : start + _STRIP]
-        for index in range(len(part)):
-            difference = np.float64(part[index]) - np.float64(other[index])
-            squares[index] = difference * difference
-        total += _sum(squares[: len(part)])
-    return total
-
-
-@compiled
-def largest_row(bits: np.ndarray) -> np.uint32:
-    """The largest magnitude of float32 values, all seen as uint32; magnitudes order like their bits."""
-    largest = np.uint32(0)
-    for value in bits:
-        largest = max(largest, np.uint32(value & np.uint32(0x7FFFFFFF)))
-    return largest
 
 
 @compiled

@@ -1,0 +1,77 @@
+"""A federation: what does not change from round to round, and what does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from wzfl.client import ClientWork, Shard
+from wzfl.compressors import Compressor, SideInformed
+from wzfl.errors import InputError
+from wzfl.feedback import ClientMemory
+from wzfl.models import Model
+from wzfl.server import Server
+from wzfl.side_information import Memory, SideInformation
+
+
+@dataclass(frozen=True, eq=False)
+class Federation:
+    """What does not change from round to round.
+
+    Attributes:
+        shards: the examples of every client of the population.
+        aggregation: "mean" or "majority_vote".
+        clients_per_round: how many clients, drawn uniformly, take part in a round.
+        seed: of client sampling, batches and all that is shared.
+    """
+
+    model: Model
+    shards: Sequence[Shard]
+    work: ClientWork
+    compressor: Compressor
+    side_information: SideInformation
+    aggregation: str
+    clients_per_round: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.clients_per_round <= len(self.shards):
+            raise InputError(
+                f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
+                f" got {self.clients_per_round}"
+            )
+
+    @property
+    def residual_gain(self) -> float:
+        """Energy of decoded over true residuals, as the side information plans for it."""
+        if isinstance(self.compressor, SideInformed):
+            return self.compressor.residual_gain(self.model.dim, self.side_information.margin)
+        return 1.0
+
+
+@dataclass
+class State:
+    """What changes: all that a checkpoint must hold.
+
+    Attributes:
+        server: weights and optimizer.
+        side: the memory of the side information's policy; server only.
+        client_memory: `[population, dim]` floats that the clients keep, or None.
+        server_memory: as many that the server keeps for the clients' compressor, or None.
+    """
+
+    server: Server
+    side: Memory
+    client_memory: Tensor | None
+    server_memory: Tensor | None
+
+    @classmethod
+    def initial(cls, federation: Federation, server: Server) -> "State":
+        population, dim = len(federation.shards), federation.model.dim
+        device, compressor = server.weights.device, federation.compressor
+        clients = server_side = None
+        if isinstance(compressor, ClientMemory):
+            clients = compressor.init(population, dim, device)
+            server_side = compressor.init(population, dim, device)
+        side = federation.side_information.init(population, dim, device)
+        return cls(server, side, clients, server_side)

@@ -1,0 +1,110 @@
+"""A round's clients, from their work to the server's aggregate, never all of their vectors at once.
+
+Clients are divided into groups (`Cohort.groups`) and groups into lanes. A lane handles one group after the
+other, from training to aggregation, in one thread: memory holds the vectors of a few groups, whatever the
+number of clients, and a vector is worked on while it is in cache.
+"""
+
+from dataclasses import dataclass, field
+from functools import reduce
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from wzfl.cohort import Cohort
+from wzfl.exchange import exchange
+from wzfl.federation import Federation, State
+from wzfl.ledger import BitLedger
+from wzfl.public import Public
+from wzfl.server import Aggregate
+from wzfl.threads import in_threads
+
+# Lanes, and floats that their sums may take; no matter of threads, as rounding depends on them.
+_LANES, _SUMS = 16, 2**28
+
+
+@dataclass
+class Received:
+    """What came of a round's clients, or of some of them.
+
+    Attributes:
+        aggregate: of their estimates.
+        ledger: has been shown their payloads.
+        columns: what was observed, by name: a tensor `[clients]` of each group in turn.
+        vectors: updates and side information, `[clients, dim]` of each group, where they are watched.
+    """
+
+    aggregate: Aggregate
+    ledger: BitLedger = field(default_factory=BitLedger)
+    columns: dict[str, list[Tensor]] = field(default_factory=dict)
+    vectors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def observe(self, **columns: Tensor) -> None:
+        for name, values in columns.items():
+            self.columns.setdefault(name, []).append(values)
+
+    def column(self, name: str) -> Tensor:
+        """`[clients]`."""
+        return torch.cat(self.columns[name])
+
+    def join(self, other: "Received") -> "Received":
+        """With what came of the clients that follow."""
+        self.aggregate.join(other.aggregate)
+        self.ledger.join(other.ledger)
+        for name, values in other.columns.items():
+            self.columns[name] += values
+        self.vectors += other.vectors
+        return self
+
+
+def receive(
+    federation: Federation, state: State, cohort: Cohort, public: Public, watch: bool = False
+) -> Received:
+    """Everything that `cohort`, the clients of `public`, sends; `watch` keeps the vectors.
+
+    Raises:
+        Diverged: an update is not finite.
+    """
+    device = cohort.weights.device
+
+    def lane(groups: list[slice]) -> Received:
+        received = Received(Aggregate(federation.aggregation, federation.model.dim, device))
+        for rows in groups:
+            _group(federation, state, cohort.rows(rows), public.rows(rows), received, watch)
+        return received
+
+    lanes = _lanes(cohort.groups(), federation.model.dim)
+    parts = [lane(groups) for groups in lanes] if device.type == "cuda" else in_threads(lane, lanes)
+    return reduce(Received.join, parts)
+
+
+def _lanes(groups: list[slice], dim: int) -> list[list[slice]]:
+    """Runs of groups."""
+    lanes = max(1, min(len(groups), _LANES, _SUMS // dim))
+    ends = [len(groups) * lane // lanes for lane in range(lanes + 1)]
+    return [groups[start:end] for start, end in pairwise(ends)]
+
+
+def _group(
+    federation: Federation,
+    state: State,
+    cohort: Cohort,
+    public: Public,
+    received: Received,
+    watch: bool,
+) -> None:
+    updates, losses = cohort.updates()
+    if watch:
+        clients = torch.tensor(public.clients, device=updates.device)
+        side = federation.side_information.predict(state.side, clients)
+        received.vectors.append((updates.clone(), side.clone()))
+    received.observe(losses=losses)
+    for part in exchange(federation, state, updates, public):
+        received.ledger.join(part.ledger)
+        received.observe(
+            energy=part.energy, error=part.error, side_error=part.side_error, failed=part.failed
+        )
+    # How many examples a client holds is told once, when it joins, and is no part of a round.
+    examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
+    received.aggregate.add(updates, examples)
