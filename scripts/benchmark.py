@@ -1,49 +1,62 @@
-"""Speed of rounds and codecs, beside other simulators where they are installed.
+"""Speed and growth of rounds and codecs, beside other simulators where they are installed.
 
-python scripts/benchmark.py [--parts rounds compressed codecs] [--threads 2] [--results-dir results]
+python scripts/benchmark.py [--parts rounds compressed codecs growth memory] [--threads 2]
 
-Writes results/benchmark/: one CSV per part with every repetition's seconds, and benchmark.md with medians
-and ratios. Systems take turns on the same machine, each in a process and environment of its own;
-`make benchmark-peers` installs the others below .venv-peers/. What is not installed is left out.
+Writes results/benchmark/: one CSV per part with every repetition's seconds, benchmark.md with medians and
+ratios, and a figure of growth. Systems take turns on the same machine, each in a process and environment
+of its own; `make benchmark-peers` installs the others below .venv-peers/. What is not installed is left
+out.
 """
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-import torch
+from benchmark_tables import COMPRESSORS, PEERS, WORKLOADS, growth_figure, summary
 from run_command import run_command
 
-from wzfl.environment import describe_environment
 from wzfl.errors import InputError
+from wzfl.history import PRECISIONS
+from wzfl.plots import save
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
-PEERS = ("fedjax", "pfl", "flower")
-WORKLOADS = {
-    "w1_mlp": "FedAvg, MLP: 10 of 100 clients, 600 examples each, one epoch, batches of 20",
-    "w1_cnn": "FedAvg, CNN: the same",
-    "w2_mlp": "FedSGD, MLP: 20 clients, one gradient each on 64 examples",
-    "w2_cnn": "FedSGD, CNN: the same",
-}
-COMPRESSORS = ["wyner_ziv", "eden", "qsgd", "signsgd", "topk"]
+ALL = ["none", *COMPRESSORS]
 DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
-PARTS = ("rounds", "compressed", "codecs")
+GROWTH = [
+    *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
+    *(["cnn_clients", n, "--compressor", c] for c in ALL[:2] for n in (10, 100, 1000)),
+    *(["dimension", 10**n, "--compressor", c] for c in COMPRESSORS for n in range(4, 9)),
+    *(["population", 10**n, "--precision", p] for p in PRECISIONS for n in (2, 3, 4)),
+    ["population", 10**5, "--precision", "int8", "--capacity", 10**4],
+]
+MEMORY = [
+    *(["--precision", precision] for precision in PRECISIONS),
+    *(["--capacity", str(capacity)] for capacity in (30, 20, 10)),
+]
+PARTS = ("rounds", "compressed", "codecs", "growth", "memory")
 
 
 def main() -> None:
     arguments = parse()
     folder = Path(arguments.results_dir) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    measure = {"rounds": rounds, "compressed": compressed, "codecs": codecs}
+    measure = {
+        "rounds": rounds,
+        "compressed": compressed,
+        "codecs": codecs,
+        "growth": growth,
+        "memory": memory,
+    }
     for part in arguments.parts:
         table = pd.DataFrame(measure[part](arguments))
         table.to_csv(folder / f"{part}.csv", index=False)
+        if part == "growth" and len(table):
+            save(growth_figure(table), folder, "growth")
     path = folder / "benchmark.md"
     path.write_text(summary(folder))
     print(path)
@@ -88,7 +101,6 @@ def compressed(arguments: argparse.Namespace) -> list[dict[str, object]]:
 def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Encoding and decoding alone."""
     rows = []
-    script = str(ROOT / "scripts" / "benchmark_codecs.py")
     for dim, clients in DIMS.items():
         settings = [
             "--dims",
@@ -98,7 +110,7 @@ def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
             "--threads",
             str(arguments.threads),
         ]
-        for done in run([sys.executable, script, *settings, "--compressors", *COMPRESSORS]):
+        for done in run([*script("benchmark_codecs"), *settings, "--compressors", *COMPRESSORS]):
             rows += [
                 {
                     "dim": dim,
@@ -114,14 +126,42 @@ def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
+def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Time and peak memory against clients, dimension and population, a process for each point."""
+    rows = []
+    for what, size, *options in GROWTH:
+        count = "1" if what == "cnn_clients" else "3"
+        common = ["--threads", str(arguments.threads), "--repetitions", count]
+        for done in run(
+            [*script("benchmark_growth"), what, str(size), *map(str, options), *common]
+        ):
+            seconds = done.pop("seconds")
+            rows += [done | {"seconds": each} for each in seconds]
+    return rows
+
+
+def memory(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Accuracy when the server remembers its clients less well."""
+    commands = [
+        [*script("benchmark_memory"), *options, "--seed", str(seed)]
+        for seed in range(3)
+        for options in MEMORY
+    ]
+    with ThreadPoolExecutor(arguments.threads) as pool:
+        return [done for each in pool.map(run, commands) for done in each]
+
+
+def script(name: str) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
+
+
 def systems() -> dict[str, list[str]]:
     """The command of this system and of every other that is installed."""
-    scripts = ROOT / "scripts"
-    commands = {"wzfl": [sys.executable, str(scripts / "benchmark_rounds.py")]}
+    commands = {"wzfl": script("benchmark_rounds")}
     for name in PEERS:
         python = ENVIRONMENTS / name / "bin" / "python"
         if python.is_file():
-            commands[name] = [str(python), str(scripts / "peers" / f"run_{name}.py")]
+            commands[name] = [str(python), str(ROOT / "scripts" / "peers" / f"run_{name}.py")]
     return commands
 
 
@@ -139,72 +179,6 @@ def run(command: list[str]) -> list[dict]:
         print(f"left out: exit status {done.returncode}: {done.stderr.strip()[-500:]}", flush=True)
         return []
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-
-
-def summary(folder: Path) -> str:
-    """Medians and ratios of what has been measured, as Markdown."""
-    machine = describe_environment(torch.device("cpu"))
-    parts = [
-        "# Speed\n",
-        f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
-        f" torch {torch.__version__}, commit {machine['git_commit']}. Medians; seconds of every"
-        " repetition are in the CSV files. Made by `make benchmark`.\n",
-    ]
-    tables = {"rounds": round_table, "compressed": compressed_table, "codecs": codec_table}
-    for part, table in tables.items():
-        path = folder / f"{part}.csv"
-        if path.is_file():
-            title, frame = table(pd.read_csv(path, keep_default_na=False))
-            parts += [f"## {title}\n", frame.to_markdown(index=False, floatfmt=".4g"), ""]
-    return "\n".join(parts)
-
-
-def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    times = 1000 * table.pivot_table("seconds", "workload", "system", aggfunc="median")
-    quartiles = [
-        1000 * table.pivot_table("seconds", "workload", "system", aggfunc=partial(quantile, q))
-        for q in (0.25, 0.75)
-    ]
-    frame = pd.DataFrame({"work": [WORKLOADS[name] for name in times.index]})
-    for system in ("wzfl", *PEERS):
-        if system in times:
-            low, high = (table[system] for table in quartiles)
-            frame[f"{system} ms"] = [
-                f"{m:.0f} ({a:.0f}-{b:.0f})"
-                for m, a, b in zip(times[system], low, high, strict=True)
-            ]
-    others = [system for system in PEERS if system in times]
-    if others:
-        fastest = times[others].min(axis=1)
-        frame["wzfl / fastest other"] = (times["wzfl"] / fastest).round(2).tolist()
-    return "A round without compression, median (quartiles)", frame
-
-
-def quantile(q: float, values: pd.Series) -> float:
-    return float(values.quantile(q))
-
-
-def compressed_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    times = table.pivot_table("seconds", "compressor", "workload", aggfunc="median")
-    times = times.loc[["none", *COMPRESSORS]]
-    frame = pd.DataFrame({"compressor": times.index})
-    for workload in times:
-        frame[f"{workload} ms"] = (1000 * times[workload]).round().astype(int).tolist()
-        frame[f"{workload} ratio"] = (times[workload] / times[workload]["none"]).round(2).tolist()
-    return "A round at 2 bits per coordinate, real bytes both ways, and its ratio to float32", frame
-
-
-def codec_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    speeds = table.pivot_table(
-        "gb_per_second", "compressor", ["dim", "direction"], aggfunc="median"
-    ).loc[["copy", *COMPRESSORS]]
-    frame = pd.DataFrame({"compressor": speeds.index})
-    for dim, clients in DIMS.items():
-        for direction in ("encode", "decode"):
-            if (dim, direction) in speeds:
-                name = f"{direction}, {clients} clients x 2^{dim.bit_length() - 1}"
-                frame[name] = speeds[(dim, direction)].tolist()
-    return "Codecs at 2 bits per coordinate, GB of float32 per second", frame
 
 
 def parse() -> argparse.Namespace:

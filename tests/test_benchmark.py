@@ -2,8 +2,12 @@ import json
 
 import benchmark
 import benchmark_codecs
+import benchmark_growth
+import benchmark_memory
 import benchmark_rounds
+import benchmark_tables
 import pandas as pd
+import pytest
 
 
 def printed_objects(printed):
@@ -39,7 +43,7 @@ def test_the_summary_has_medians_and_ratios(tmp_path):
         for each in seconds
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "rounds.csv", index=False)
-    text = benchmark.summary(tmp_path)
+    text = benchmark_tables.summary(tmp_path)
     assert "| FedSGD, MLP: 20 clients, one gradient each on 64 examples | 20 (15-25) |" in text
     assert "| 40 (40-40) |" in text
     assert " 0.5 |" in text
@@ -48,3 +52,53 @@ def test_the_summary_has_medians_and_ratios(tmp_path):
 def test_a_system_that_fails_is_left_out(capsys):
     assert benchmark.run(["python3", "-c", "raise SystemExit('no such thing')"]) == []
     assert "left out: exit status 1: no such thing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ["clients", "3", "--compressor", "eden"],
+        ["dimension", "1000"],
+        ["population", "30", "--precision", "int8", "--capacity", "25"],
+    ],
+    ids=lambda point: point[0],
+)
+def test_growth_is_measured(call, point):
+    status, printed = call(benchmark_growth, *point, "--repetitions", "2", "--threads", "1")
+    assert status == 0
+    (done,) = printed_objects(printed)
+    assert len(done["seconds"]) == 2
+    assert done["peak_memory_bytes"] > 2**20
+
+
+def test_accuracy_with_little_memory_is_measured(call):
+    status, printed = call(
+        benchmark_memory, "--dataset", "digits", "--rounds", "4", "--capacity", "10"
+    )
+    assert status == 0
+    (done,) = printed_objects(printed)
+    assert 0 < done["test_accuracy"] < 1
+
+
+def test_growth_has_exponents_and_a_figure(tmp_path):
+    rows = [
+        {
+            "what": what,
+            "size": 10**power,
+            "compressor": "eden",
+            "precision": "float32",
+            "capacity": None,
+            "seconds": 1e-6 * 10 ** (1.05 * power),
+            "peak_memory_bytes": 2**30,
+        }
+        for what in ("clients", "dimension", "population")
+        for power in (6, 7, 8)
+    ]
+    table = pd.DataFrame(rows)
+    table.to_csv(tmp_path / "growth.csv", index=False)
+    text = benchmark_tables.summary(tmp_path)
+    assert "| dimension    | 100000000 | eden         |" in text
+    assert "1.05" in text
+    _left, middle, right = benchmark_tables.growth_figure(table).axes
+    assert middle.get_legend_handles_labels()[1] == ["eden, exponent 1.05"]
+    assert right.get_ylabel() == "peak memory, GiB"

@@ -2,17 +2,17 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 _BLOCK = 256  # coordinates that share a scale under int8
+_SLAB = 2**24  # coordinates allocated at once: many small blocks would fragment the heap
+_TINY = torch.finfo(torch.float32).tiny
 PRECISIONS = ("float32", "bfloat16", "int8")
 
 
-@dataclass(frozen=True, eq=False)
 class History:
     """Vectors `[dim]` of at most `capacity` clients; the one not heard of for longest gives way.
 
@@ -22,62 +22,71 @@ class History:
     Attributes:
         dim: of the vectors.
         precision: "float32", "bfloat16" or "int8".
-        capacity: vectors kept; None for as many as there are clients.
-        rows: what is stored of each client, the longest unheard of first.
+        capacity: vectors kept at most.
+        places: where each client's vector lies, the longest unheard of first.
     """
 
-    dim: int
-    device: torch.device
-    precision: str = "float32"
-    capacity: int | None = None
-    rows: OrderedDict[int, tuple[Tensor, ...]] = field(default_factory=OrderedDict)
+    def __init__(self, dim: int, device: torch.device, precision: str, capacity: int) -> None:
+        self.dim, self.precision, self.capacity = dim, precision, capacity
+        self.places: OrderedDict[int, int] = OrderedDict()
+        self._device, self._slabs = device, list[tuple[Tensor, ...]]()
+        self._rows = max(1, min(capacity, _SLAB // dim))
 
     def admit(self, clients: Sequence[int]) -> list[int]:
         """Makes room for these clients, as far as there is any; returns those that were forgotten."""
-        for client in clients:
-            if client not in self.rows:
-                self.rows[client] = ()
-            self.rows.move_to_end(client)
         forgotten = []
-        while self.capacity is not None and len(self.rows) > self.capacity:
-            forgotten.append(self.rows.popitem(last=False)[0])
+        for client in clients:
+            if client not in self.places:
+                place = len(self.places)
+                if place == self.capacity:
+                    oldest, place = self.places.popitem(last=False)
+                    forgotten.append(oldest)
+                elif place == self._rows * len(self._slabs):
+                    self._slabs.append(self._slab())
+                self.places[client] = place
+                for part in self._stored(place):
+                    part.zero_()
+            self.places.move_to_end(client)
         return forgotten
 
     def read(self, clients: Sequence[int]) -> Tensor:
-        """`[clients, dim]` float32, 0 for those without a vector; read only, valid until `write`."""
-        known = [self._vector(client) for client in clients]
-        if len(known) == 1 and known[0] is not None:
-            return known[0][None]
-        nothing = torch.zeros(1, device=self.device).expand(self.dim)
-        if all(vector is None for vector in known):
-            return nothing.expand(len(clients), self.dim)
-        return torch.stack([nothing if vector is None else vector for vector in known])
+        """`[clients, dim]` float32, 0 for those without a vector; read only, valid until `move`."""
+        vectors = [self._vector(client) for client in clients]
+        return vectors[0][None] if len(vectors) == 1 else torch.stack(vectors)
 
     def move(self, client: int, target: Tensor, step: float) -> None:
-        """vector <- vector + step (target - vector), from 0 if there is none; `target` is `[dim]`."""
-        if client not in self.rows:
+        """vector <- vector + step (target - vector), if there is one; `target` is `[dim]`."""
+        if client not in self.places:
             return
-        vector = self._vector(client)
-        moved = step * target if vector is None else vector.lerp_(target, step)
-        self.rows[client] = _narrow(moved, self.precision)
+        moved = self._vector(client).lerp_(target, step)
+        stored = self._stored(self.places[client])
+        if self.precision == "int8":
+            values, scale = stored
+            blocks = functional.pad(moved, (0, -self.dim % _BLOCK)).view_as(values)
+            torch.div(blocks.abs().amax(dim=1, keepdim=True), 127, out=scale)
+            values.copy_(blocks.div_(scale.clamp_min(_TINY)).round_())
+        elif self.precision == "bfloat16":
+            stored[0].copy_(moved)
 
-    def _vector(self, client: int) -> Tensor | None:
-        stored = self.rows.get(client)
-        return _widen(stored, self.dim) if stored else None
+    def nbytes(self) -> int:
+        """What is allocated."""
+        return sum(part.nbytes for slab in self._slabs for part in slab)
 
+    def _vector(self, client: int) -> Tensor:
+        """`[dim]`: the stored one itself under "float32"."""
+        if client not in self.places:
+            return torch.zeros(1, device=self._device).expand(self.dim)
+        values, *scale = self._stored(self.places[client])
+        return (values * scale[0]).view(-1)[: self.dim] if scale else values.float()
 
-def _narrow(vector: Tensor, precision: str) -> tuple[Tensor, ...]:
-    if precision == "float32":
-        return (vector,)
-    if precision == "bfloat16":
-        return (vector.bfloat16(),)
-    blocks = functional.pad(vector, (0, -len(vector) % _BLOCK)).view(-1, _BLOCK)
-    scale = blocks.abs().amax(dim=1, keepdim=True) / 127
-    return blocks.div(scale.clamp_min(torch.finfo(torch.float32).tiny)).round_().char(), scale
+    def _stored(self, place: int) -> tuple[Tensor, ...]:
+        slab, row = divmod(place, self._rows)
+        return tuple(part[row] for part in self._slabs[slab])
 
-
-def _widen(stored: tuple[Tensor, ...], dim: int) -> Tensor:
-    if len(stored) == 1:
-        return stored[0].float()
-    values, scale = stored
-    return (values * scale).view(-1)[:dim]
+    def _slab(self) -> tuple[Tensor, ...]:
+        if self.precision != "int8":
+            kind = getattr(torch, self.precision)
+            return (torch.empty(self._rows, self.dim, dtype=kind, device=self._device),)
+        shape = (self._rows, -(-self.dim // _BLOCK))
+        values = torch.empty(*shape, _BLOCK, dtype=torch.int8, device=self._device)
+        return values, torch.empty(*shape, 1, device=self._device)

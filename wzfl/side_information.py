@@ -42,7 +42,7 @@ class Memory:
         precision: str = "float32",
         capacity: int | None = None,
     ) -> "Memory":
-        own = History(dim, device, precision, capacity)
+        own = History(dim, device, precision, capacity or population)
         return cls(own, torch.zeros(dim, device=device), torch.zeros(population, device=device))
 
 

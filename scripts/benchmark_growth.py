@@ -1,0 +1,128 @@
+"""Time and peak memory of one point of a growing federation, in a process of its own.
+
+    python scripts/benchmark_growth.py clients 1000 --compressor wyner_ziv
+    python scripts/benchmark_growth.py cnn_clients 1000 --compressor none
+    python scripts/benchmark_growth.py dimension 100000000 --compressor eden
+    python scripts/benchmark_growth.py population 10000 --precision bfloat16 --capacity 5000
+
+Prints one JSON object. What grows:
+  clients      in a round of FedSGD of the MLP (199 210 parameters), 64 examples each
+  cnn_clients  in a round of FedAvg of the CNN (1 663 370 parameters), 20 examples each
+  dimension    of two clients' Gaussian vectors that are encoded and decoded
+  population   of which 20 clients take part in a round of the first kind, all heard of before, each
+               client's last update kept
+"""
+
+import argparse
+import json
+import resource
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from benchmark_codecs import decode_all, encode_all
+from benchmark_rounds import MODELS, SHAPE
+
+import wzfl
+from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
+from wzfl.environment import keep_freed_memory
+from wzfl.federation import Federation, State
+from wzfl.public import Public
+from wzfl.server import Server
+from wzfl.side_information import Last, SideInformation, Zero
+from wzfl.simulation import run_round
+
+COHORT, EXAMPLES = 20, {"mlp": 64, "cnn": 20}
+WORK: dict[str, ClientWork] = {
+    "mlp": FedSGD(batch_size=64),
+    "cnn": FedAvg(epochs=1, batch_size=20, lr=0.1),
+}
+
+
+def main() -> None:
+    arguments = parse()
+    keep_freed_memory()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    seconds = {
+        "clients": partial(rounds, "mlp"),
+        "cnn_clients": partial(rounds, "cnn"),
+        "dimension": codec,
+        "population": population,
+    }[arguments.what](arguments)
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps(vars(arguments) | {"seconds": seconds, "peak_memory_bytes": peak}))
+
+
+def rounds(network: str, arguments: argparse.Namespace) -> list[float]:
+    federation, state = start(network, arguments, arguments.size, arguments.size, Zero())
+    return timed(arguments, lambda number: run_round(federation, state, number))
+
+
+def population(arguments: argparse.Namespace) -> list[float]:
+    side = Last(precision=arguments.precision, capacity=arguments.capacity)
+    federation, state = start("mlp", arguments, arguments.size, COHORT, side)
+    for client in range(arguments.size):
+        clients = torch.tensor([client])
+        side.plan(state.side, clients)
+        side.learn(state.side, clients, torch.randn(1, federation.model.dim), clients < 0, 1.0)
+    return timed(arguments, lambda number: run_round(federation, state, number))
+
+
+def codec(arguments: argparse.Namespace) -> list[float]:
+    compressor = wzfl.build_compressor(arguments.compressor, bitrate=arguments.bitrate)
+    updates = torch.randn(2, arguments.size)
+    side = updates + 0.1 * torch.randn(1, arguments.size)
+    public = Public(0, 0, (0, 1), torch.full((2,), 0.1))
+
+    def there_and_back(number: int) -> None:
+        decode_all(compressor, encode_all(compressor, updates, public), side, public)
+
+    return timed(arguments, there_and_back)
+
+
+def start(
+    network: str, arguments: argparse.Namespace, clients: int, cohort: int, side: SideInformation
+) -> tuple[Federation, State]:
+    """Clients share a few examples, so that memory is not that of the data."""
+    model, size = MODELS[network], (EXAMPLES[network],)
+    several = [Shard(torch.randn(*size, *SHAPE), torch.randint(10, size)) for _ in range(COHORT)]
+    shards = [several[client % COHORT] for client in range(clients)]
+    compressor = wzfl.build_compressor(arguments.compressor, bitrate=arguments.bitrate)
+    if arguments.compressor.startswith("wyner_ziv") and not side.broadcasts_scale:
+        side = Last()
+    federation = Federation(
+        model, shards, WORK[network], compressor, side, compressor.aggregation, cohort, 0
+    )
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    return federation, State.initial(federation, Server(model.init(0), optimizer))
+
+
+def timed(arguments: argparse.Namespace, step: Callable[[int], object]) -> list[float]:
+    """The seconds of each repetition after the first."""
+    seconds = []
+    for number in range(1, arguments.repetitions + 2):
+        begin = time.perf_counter()
+        step(number)
+        seconds.append(time.perf_counter() - begin)
+    return seconds[1:]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["clients", "cnn_clients", "dimension", "population"])
+    parser.add_argument("size", type=int)
+    parser.add_argument("--compressor", default="wyner_ziv", help="a name of conf/compressor/")
+    parser.add_argument("--bitrate", type=float, default=2, help="bits per coordinate")
+    parser.add_argument("--precision", default="float32", help="of side information")
+    parser.add_argument("--capacity", type=int, help="clients remembered; default all")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repetitions", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

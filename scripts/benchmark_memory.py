@@ -1,0 +1,76 @@
+"""Final accuracy when the server remembers its clients less well: narrower, or not all of them.
+
+    python scripts/benchmark_memory.py --precision int8 --capacity 20 --seed 0
+
+MNIST (or digits), 40 clients with one class each, 10 in a round, MLP, FedSGD, wyner_ziv at 1 bit per
+coordinate with side_information=last. Prints one JSON object.
+"""
+
+import argparse
+import json
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from train import build_federation, used_settings
+
+from wzfl.config import build, conf_dir
+from wzfl.datasets import to_device
+from wzfl.environment import keep_freed_memory
+from wzfl.server import Server
+from wzfl.simulation import simulate
+
+SETTINGS = [
+    "experiment=mnist_by_class",
+    "compressor=wyner_ziv",
+    "side_information=last",
+    "bitrate=1",
+    "clients=40",
+    "clients_per_round=10",
+    "client.batch_size=512",
+]
+
+
+def main() -> None:
+    arguments = parse()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    overrides = [
+        *SETTINGS,
+        f"dataset={arguments.dataset}",
+        f"rounds={arguments.rounds}",
+        f"seed={arguments.seed}",
+        f"side_information.precision={arguments.precision}",
+        f"side_information.capacity={arguments.capacity or 'null'}",
+    ]
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = compose("train", overrides, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    data = to_device(build(config.dataset), torch.device("cpu"))
+    federation = build_federation(config, used_settings(config), build(config.compressor), data)
+    server = Server(federation.model.init(config.seed), build(config.server.optimizer))
+    records = list(
+        simulate(federation, server, config.rounds, config.rounds, data.test_x, data.test_y)
+    )
+    late = records[-config.rounds // 4 :]
+    done = {
+        "test_accuracy": records[-1]["test_accuracy"],
+        "side_information_error": sum(each["side_information_error"] for each in late) / len(late),
+    }
+    print(json.dumps(vars(arguments) | done))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--precision", default="float32", help="float32, bfloat16 or int8")
+    parser.add_argument("--capacity", type=int, help="clients remembered; default all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--dataset", default="mnist")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
