@@ -16,6 +16,7 @@ FOUNDATION = {
     "elias",
     "frame",
     "rotation",
+    "polar",
     "theory",
     "ledger",
     "norms",
@@ -69,6 +70,7 @@ def test_training_knows_nothing_of_compression():
 
 def test_side_information_sees_no_compressor():
     assert ours("side_information.py") <= {"errors", "history", "norms"}
+    assert ours("linear.py") <= {"errors", "norms", "side_information"}
     assert ours("history.py") == set()
 
 

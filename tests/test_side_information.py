@@ -3,6 +3,7 @@ import torch
 
 from wzfl import InputError
 from wzfl.compressors.wyner_ziv import WynerZiv
+from wzfl.linear import Linear
 from wzfl.public import Public
 from wzfl.side_information import Last, Mean, Zero
 
@@ -132,3 +133,74 @@ def test_more_clients_than_it_remembers_can_take_part():
         policy.plan(memory, CLIENTS)
         policy.learn(memory, CLIENTS, torch.ones(2, 2), NONE_FAILED, gain=1.0)
     assert policy.predict(memory, CLIENTS).tolist() == [[0, 0], [1, 1]]
+
+
+def heard(policy, memory, client, estimate, gain=1.0):
+    """A round of one client; what was planned and expected."""
+    clients = torch.tensor([client])
+    planned = float(policy.plan(memory, clients))
+    expected = policy.predict(memory, clients)[0].clone()
+    policy.learn(memory, clients, estimate[None], NONE_FAILED[:1], gain)
+    policy.finish(memory, estimate, 1, gain)
+    return planned, expected
+
+
+def test_linear_learns_that_a_client_repeats_itself():
+    policy, dim = Linear(margin=1.2), 1000
+    memory = policy.init(2, dim, CPU)
+    generator = torch.Generator().manual_seed(0)
+    update = torch.randn(dim, generator=generator)
+    for number in range(8):
+        noisy = update + 0.1 * torch.randn(dim, generator=generator)
+        planned, expected = heard(policy, memory, 1, noisy)
+        if number == 0:
+            assert planned == 0
+            assert not expected.any()
+    assert float((expected - update).norm() / update.norm()) < 0.15
+    assert planned == pytest.approx(1.2 * 0.1 * 2**0.5, rel=0.1)
+
+
+def test_linear_learns_that_history_says_nothing():
+    policy, dim = Linear(), 10_000
+    memory, generator = policy.init(1, dim, CPU), torch.Generator().manual_seed(0)
+    for _ in range(10):
+        planned, expected = heard(policy, memory, 0, torch.randn(dim, generator=generator))
+        assert planned == 0
+        assert float(expected.square().mean()) < 0.01
+
+
+def test_linear_finds_the_mix_of_own_and_common():
+    """Updates are half the aggregate of the round before; a client's own past is of no use."""
+    policy, dim = Linear(), 10_000
+    memory, generator = policy.init(1, dim, CPU), torch.Generator().manual_seed(0)
+    for _ in range(10):
+        update = 0.5 * memory.common + torch.randn(dim, generator=generator)
+        clients = torch.tensor([0])
+        policy.plan(memory, clients)
+        policy.learn(memory, clients, update[None], NONE_FAILED[:1], 1.0)
+        policy.finish(memory, torch.randn(dim, generator=generator), 1, 1.0)
+    own, common = policy._weights(memory, clients)[0].tolist()
+    assert own == pytest.approx(0, abs=0.05)
+    assert common == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("bitrate", [0.1, 0.5, 2])
+def test_linear_is_stable_and_finds_a_constant_update(bitrate):
+    compressor, policy, dim = WynerZiv(bitrate), Linear(), 5000
+    update = torch.randn(dim, generator=torch.Generator().manual_seed(0))
+    memory, client = policy.init(1, dim, CPU), torch.tensor([0])
+    gain = compressor.residual_gain(dim, policy.margin)
+    for number in range(round(60 / min(1, bitrate))):
+        public = Public(0, number, (0,), policy.plan(memory, client))
+        side = policy.predict(memory, client)
+        payloads = compressor.encode(update[None], public)
+        estimate, failed = compressor.decode_checked(payloads, side, public)
+        policy.learn(memory, client, estimate, failed, gain)
+        policy.finish(memory, estimate[0], 1, gain)
+    assert (policy.predict(memory, client)[0] - update).norm() < 0.1 * update.norm()
+
+
+@pytest.mark.parametrize("memory", [-0.1, 1.0])
+def test_linear_forgets(memory):
+    with pytest.raises(InputError, match=r"in \[0, 1\); got"):
+        Linear(memory=memory)

@@ -18,13 +18,15 @@ from matplotlib.figure import Figure
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
 # are sparse.
-_STYLES: dict[str, tuple[str, str, str]] = {
+_STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, int]], str]] = {
     "none": ("#000000", "-", "o"),
     "float16": ("#000000", "--", "x"),
     "bfloat16": ("#000000", ":", "+"),
     "wyner_ziv": ("#D55E00", "-", "D"),
     "wyner_ziv_wiener": ("#CC79A7", "-", "P"),
     "wyner_ziv_posterior": ("#CC79A7", "--", "X"),
+    "slepian_wolf": ("#D55E00", ":", "*"),
+    "slepian_wolf_posterior": ("#CC79A7", (0, (1, 1)), "*"),
     "wyner_ziv_rmq": ("#D55E00", "--", "d"),
     "wyner_ziv_mq": ("#D55E00", "-.", "8"),
     "rdaq": ("#CC79A7", ":", ">"),

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor, SideInformed
 from wzfl.errors import InputError
+from wzfl.exchange import decode
 from wzfl.metrics import mean_energy_ratio, relative_error
 from wzfl.public import Public, stable_seed
 from wzfl.results import locked
@@ -31,6 +32,7 @@ COLUMNS = [
     "gap_db",
     "encode_seconds",
     "decode_seconds",
+    "decode_failures",
 ]
 
 
@@ -39,6 +41,7 @@ class _Trial(NamedTuple):
 
     Attributes:
         limit_ratio: |estimate - update|**2 over the energy that the limit starts from.
+        decode_failures: vectors that failed their decoder's check.
     """
 
     bits_per_coordinate: np.ndarray
@@ -48,6 +51,7 @@ class _Trial(NamedTuple):
     limit_ratio: float
     encode_seconds: np.ndarray
     decode_seconds: np.ndarray
+    decode_failures: int
 
 
 def measure(compressor: Compressor, source: Source, draws: int, seed: int) -> dict[str, Any]:
@@ -92,6 +96,7 @@ def measure(compressor: Compressor, source: Source, draws: int, seed: int) -> di
         "gap_db": gap_db(ratio, bits) if ratio > 0 else np.nan,
         "encode_seconds": float(np.median([trial.encode_seconds for trial in trials])),
         "decode_seconds": float(np.median([trial.decode_seconds for trial in trials])),
+        "decode_failures": sum(trial.decode_failures for trial in trials),
     }
 
 
@@ -126,13 +131,15 @@ def _trial(compressor: Compressor, updates: Tensor, side: Tensor, seed: int, dra
     residuals = (updates - side).double().square().sum(dim=1)
     scale = (residuals / dim).sqrt() if informed else torch.zeros(clients)
     public = Public(seed, draw + 1, tuple(range(clients)), scale)
-    estimates, bits, encode_seconds, decode_seconds = [], [], [], []
+    estimates, bits, encode_seconds, decode_seconds, failures = [], [], [], [], 0
     for row in range(clients):
         alone = public.rows(slice(row, row + 1))
         start = time.perf_counter()
         payloads = compressor.encode(updates[[row]], alone)
         encoded = time.perf_counter()
-        estimates.append(compressor.decode(payloads, side[[row]], alone))
+        estimate, failed = decode(compressor, payloads, side[[row]], alone)
+        estimates.append(estimate)
+        failures += int(failed)
         decode_seconds.append(time.perf_counter() - encoded)
         encode_seconds.append(encoded - start)
         bits.append(8 * len(payloads[0]) / dim)
@@ -145,6 +152,7 @@ def _trial(compressor: Compressor, updates: Tensor, side: Tensor, seed: int, dra
         mean_energy_ratio(decoded - updates, updates - side if informed else updates),
         np.array(encode_seconds),
         np.array(decode_seconds),
+        failures,
     )
 
 

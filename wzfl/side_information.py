@@ -27,11 +27,15 @@ class Memory:
         common: `[dim]`, shared by all.
         residual_rms: `[population]` estimated RMS per coordinate of update - side information; 0 while
             nothing is known of that client.
+        update_rms: `[population]` the same of the updates themselves.
+        products: `[population, 5]` sums of inner products, for policies that learn weights.
     """
 
     own: History
     common: Tensor
     residual_rms: Tensor
+    update_rms: Tensor
+    products: Tensor
 
     @classmethod
     def empty(
@@ -43,7 +47,9 @@ class Memory:
         capacity: int | None = None,
     ) -> "Memory":
         own = History(dim, device, precision, capacity or population)
-        return cls(own, torch.zeros(dim, device=device), torch.zeros(population, device=device))
+        rms = torch.zeros(2, population, device=device)
+        products = torch.zeros(population, 5, dtype=torch.float64, device=device)
+        return cls(own, torch.zeros(dim, device=device), rms[0], rms[1], products)
 
 
 class SideInformation(Protocol):

@@ -87,8 +87,8 @@ def posterior_energy(levels: int, reach: float, residual: float = 1.0) -> float:
     offset = (np.arange(4096) + 0.5) / 4096 * period - period / 2
     middle = offset + np.arange(-8, 9)[:, None] * period
     lower, upper = middle - cell / 2, middle + cell / 2
-    mean = (_gaussian(lower) - _gaussian(upper)).sum(0) / _between(lower, upper).sum(0)
-    density = _between(lower / residual, upper / residual).sum(0) / cell
+    mean = (_gaussian(lower) - _gaussian(upper)).sum(0) / between(lower, upper).sum(0)
+    density = between(lower / residual, upper / residual).sum(0) / cell
     return float((density * mean**2).mean() * period)
 
 
@@ -138,7 +138,7 @@ def lloyd_max(bits: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(2000):
         boundaries = (centroids[1:] + centroids[:-1]) / 2
         edges = np.concatenate([[-np.inf], boundaries, [np.inf]])
-        chance = _between(edges[:-1], edges[1:])
+        chance = between(edges[:-1], edges[1:])
         centroids = (_gaussian(edges[:-1]) - _gaussian(edges[1:])) / chance
     return centroids, (centroids[1:] + centroids[:-1]) / 2
 
@@ -148,7 +148,7 @@ def lloyd_max_distortion(bits: int) -> float:
     """Mean squared error of `lloyd_max` for N(0, 1)."""
     centroids, boundaries = lloyd_max(bits)
     edges = np.concatenate([[-np.inf], boundaries, [np.inf]])
-    chance = _between(edges[:-1], edges[1:])
+    chance = between(edges[:-1], edges[1:])
     means = _gaussian(edges[:-1]) - _gaussian(edges[1:])  # E[x; that cell]
     return 1 - float((2 * means * centroids - chance * centroids**2).sum())
 
@@ -162,7 +162,7 @@ def _gaussian(x: np.ndarray) -> np.ndarray:
     return np.exp(-(x**2) / 2) / sqrt(2 * pi)
 
 
-def _between(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+def between(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """P(lower < N(0, 1) < upper), accurate in both tails."""
     flip = lower + upper > 0
     return ndtr(np.where(flip, -lower, upper)) - ndtr(np.where(flip, -upper, lower))

@@ -1,12 +1,15 @@
 """How a budget of bits is spread over the coordinates of a vector."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import floor
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wzfl.bitpack import packed_size
+from wzfl.kernels.draws import words
 from wzfl.public import Public
 
 
@@ -20,10 +23,12 @@ class Allocation:
     Attributes:
         dim: length of the vector.
         widths: bits per symbol, and which of the sent coordinates take them.
+        shuffled: whether coordinates are sent in an order without structure.
     """
 
     dim: int
     widths: tuple[tuple[int, slice], ...]
+    shuffled: bool = False
 
     @classmethod
     def of(cls, dim: int, bitrate: float, narrowest: int = 1, overhead: int = 0) -> "Allocation":
@@ -60,9 +65,21 @@ class Allocation:
 
     def _order(self, public: Public) -> Tensor | None:
         """`[clients, count]`: coordinates in the order in which they are sent; None: as they are."""
-        if len(self.widths) == 1 and self.count == self.dim:
+        everything = len(self.widths) == 1 and self.count == self.dim
+        if everything and not self.shuffled:
             return None
-        return public.subset("sent", self.dim, self.count)
+        if not self.shuffled:
+            return public.subset("sent", self.dim, self.count)
+        mixed = _permutation(self.count).to(public.scale.device)
+        if everything:
+            return mixed.expand(len(public.clients), -1)
+        return public.subset("sent", self.dim, self.count)[:, mixed]
+
+
+@lru_cache(maxsize=8)
+def _permutation(count: int) -> Tensor:
+    """`[count]` int64, the same always and everywhere."""
+    return torch.from_numpy(np.argsort(words(np.uint64(count), count), kind="stable"))
 
 
 def length(columns: slice) -> int:

@@ -7,17 +7,15 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, unpack
+from wzfl.compressors import planned_scale
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
-    check_sizes,
     checked,
     finite,
-    float32_bytes,
-    float32_rows,
     open_rows,
     seal_rows,
     split,
@@ -37,7 +35,6 @@ from wzfl.theory import (
     wiener_factor,
 )
 
-_OWN_SCALE_BYTES = 4
 # Far below half the smallest float32, to which a decoded zero vector rounds; nothing is divided by 0.
 _SMALLEST_CELL = 1e-60
 
@@ -110,8 +107,7 @@ class WynerZiv:
         dim = updates.shape[1]
         allocation = self._allocation(dim)
         rotated = self._rotate(updates, public)
-        planned = public.scale > 0
-        scale = torch.where(planned, public.scale, self._own_scale(rotated, ~planned))
+        scale, told = planned_scale.chosen(self._own_scale(rotated, public.scale == 0), public)
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
         symbols, check = [], self._check(allocation)
@@ -122,13 +118,7 @@ class WynerZiv:
             )
             check.add(bits, covered, sums)
             symbols.append(pack(indices, bits))
-        own = [
-            b"" if known else sent_along
-            for known, sent_along in zip(
-                planned.tolist(), float32_bytes(scale[:, None]), strict=True
-            )
-        ]
-        bodies = [b"".join(row) for row in zip(own, check.to_bytes(), *symbols, strict=True)]
+        bodies = [b"".join(row) for row in zip(told, check.to_bytes(), *symbols, strict=True)]
         return seal_rows(self, bodies, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
@@ -184,13 +174,7 @@ class WynerZiv:
         """The scales `[clients]`, the checksums, and the packed symbols of each width."""
         bodies = open_rows(self, payloads, allocation.dim, public)
         sizes = [CHECK_BYTES, *allocation.sizes]
-        starts = [0 if known else _OWN_SCALE_BYTES for known in (public.scale > 0).tolist()]
-        check_sizes(bodies, [start + sum(sizes) for start in starts])
-        scale = public.scale.clone()
-        for row, (body, start) in enumerate(zip(bodies, starts, strict=True)):
-            if start:
-                scale[row] = float32_rows([body[:start]], scale.device)[0, 0]
-        rest = [body[start:] for body, start in zip(bodies, starts, strict=True)]
+        scale, rest = planned_scale.read(bodies, sum(sizes), public)
         sums, *symbols = split(rest, sizes)
         return scale, sums, symbols
 

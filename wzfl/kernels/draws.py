@@ -19,6 +19,15 @@ def word(key: np.uint64, index: int) -> np.uint64:
 
 
 @compiled
+def words(key: np.uint64, count: int) -> np.ndarray:
+    """The first `count` words of the stream."""
+    out = np.empty(count, np.uint64)
+    for index in range(count):
+        out[index] = word(key, index)
+    return out
+
+
+@compiled
 def uniform(key: np.uint64, out: np.ndarray) -> None:
     """Fills float32 `out` with multiples of 2**-24 in [0, 1), two from each word."""
     for pair in range(len(out) // 2):

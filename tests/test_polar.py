@@ -1,0 +1,113 @@
+"""The polar transform, its decoder and its predicted errors, against definitions and conserved sums."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy.special import entr
+from scipy.stats import norm
+
+from wzfl.compressors.bit_planes import _entropies, _spacing, design
+from wzfl.kernels import polar
+from wzfl.polar import _duals, _log_capacities, _log_entropies, _places, block_size, error_rates
+
+
+def kronecker_power(power):
+    matrix = np.ones((1, 1), int)
+    for _ in range(power):
+        matrix = np.kron(matrix, np.array([[1, 0], [1, 1]]))
+    return matrix
+
+
+def transformed(bits):
+    out = np.array(bits, np.uint8)
+    polar.transform(out)
+    return out
+
+
+@pytest.mark.parametrize("power", [0, 1, 3, 6])
+def test_the_transform_is_the_kronecker_power_and_its_own_inverse(power):
+    bits = np.random.default_rng(0).integers(0, 2, 2**power)
+    assert transformed(bits).tolist() == (bits @ kronecker_power(power) % 2).tolist()
+    assert transformed(transformed(bits)).tolist() == bits.tolist()
+
+
+def successive_cancellation(ratios, sent):
+    """By definition: each transformed bit is the likelier one, all before it as decided."""
+    count = len(ratios)
+    everything = np.array(list(product((0, 1), repeat=count)))
+    logs = -np.logaddexp(0, np.where(everything == 0, -ratios, ratios)).sum(axis=1)
+    images = np.array([transformed(bits) for bits in everything])
+    alive = np.ones(len(everything), bool)
+    for place in range(count):
+        if sent[place] is None:
+            chance = [np.exp(logs[alive & (images[:, place] == bit)]).sum() for bit in (0, 1)]
+            bit = int(chance[1] > chance[0])
+        else:
+            bit = sent[place]
+        alive &= images[:, place] == bit
+    return everything[alive][0]
+
+
+def decode(ratios, sent):
+    known = np.array([bit is not None for bit in sent])
+    before = np.concatenate([[0], np.cumsum(known)])
+    values = np.array([bit or 0 for bit in sent], np.uint8)
+    bits, scratch = np.empty(len(ratios), np.uint8), np.empty(len(ratios), np.float32)
+    polar.decode(ratios.astype(np.float32), before, values, 0, bits, scratch)
+    return bits
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_decoder_is_successive_cancellation(seed):
+    generator = np.random.default_rng(seed)
+    bits = generator.integers(0, 2, 8)
+    ratios = (1 - 2 * bits) * 2 + 2 * generator.standard_normal(8)
+    sent = [int(bit) if generator.random() < 0.5 else None for bit in transformed(bits)]
+    assert decode(ratios, sent).tolist() == successive_cancellation(ratios, sent).tolist()
+
+
+def test_capacities_and_entropies_add_up_to_one():
+    capacity, entropy = np.exp(_log_capacities()), np.exp(_log_entropies())
+    np.testing.assert_allclose(capacity + entropy, 1, atol=1e-9)
+    inside = (_places() > -25) & (_places() < 4.5)
+    twice = np.interp(np.interp(_places()[inside], _places(), _duals()), _places(), _duals())
+    np.testing.assert_allclose(twice, _places()[inside], atol=0.1)
+
+
+@pytest.mark.parametrize("entropy", [0.1, 0.5, 0.8])
+def test_what_must_be_sent_comes_close_to_the_entropy_as_blocks_grow(entropy):
+    shares = []
+    for power in (10, 13, 16):
+        rates = np.sort(error_rates(entropy, 2**power))
+        certain = int((np.cumsum(rates) <= 1e-3).sum())
+        shares.append(1 - certain / 2**power)
+    assert entropy < shares[2] < shares[1] < shares[0]
+    assert shares[2] - entropy < 0.1
+
+
+def test_known_bits_cost_nothing():
+    rates = error_rates(0.5, 700)
+    assert len(rates) == block_size(700) == 1024
+    assert rates[700:].max() < 1e-15
+    assert rates.sum() > 0.3 * 700 * 0.5
+
+
+@pytest.mark.parametrize("cell", [2.9, 1.2, 0.3])
+def test_entropies_of_planes_add_up_to_that_of_cell_numbers(cell):
+    """H(floor(r / cell + u) | u) of r ~ N(0, 1), from its own integral."""
+    offsets = (np.arange(400) + 0.5) / 400
+    edges = (np.arange(-60, 62) - offsets[:, None]) * cell
+    expected = float(entr(np.diff(norm.cdf(edges))).sum(axis=1).mean() / np.log(2))
+    planes = _entropies(cell)
+    uniform = [_spacing(cell, number) for number, each in enumerate(planes) if each is None]
+    assert all(spacing < 0.4 for spacing in uniform)
+    assert sum(1 if each is None else each for each in planes) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(("count", "bits"), [(1, 1), (1, 16), (8, 12), (1000, 2000), (5000, 9999)])
+def test_a_design_spends_its_bits_and_no_more(count, bits):
+    made = design(count, bits)
+    assert 0 < sum(made.sizes) <= bits
+    assert sum(made.sizes) > 0.95 * bits or count < 10
+    assert made.cell * 2 ** len(made.planes) >= 16

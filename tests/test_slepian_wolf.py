@@ -1,0 +1,102 @@
+import pytest
+import torch
+
+from wzfl import InputError
+from wzfl.compressors.slepian_wolf import SlepianWolf
+from wzfl.public import Public
+from wzfl.theory import gap_db
+
+CLIENTS = 2
+
+
+def gaussian(dim, seed, scale=1.0):
+    return scale * torch.randn(CLIENTS, dim, generator=torch.Generator().manual_seed(seed))
+
+
+def planned(scale, round=0):
+    return Public(0, round, tuple(range(CLIENTS)), torch.full((CLIENTS,), scale))
+
+
+@pytest.mark.parametrize(
+    ("bitrate", "estimator", "most"),
+    [
+        *((1, "posterior_mean", 2.4), (2, "posterior_mean", 2.5)),
+        *((3, "posterior_mean", 2.5), (4, "posterior_mean", 2.5)),
+        *((2, "plain", 3.0), (4, "plain", 2.5)),
+    ],
+)
+def test_it_is_near_the_limit(bitrate, estimator, most):
+    compressor, dim, scale = SlepianWolf(bitrate, estimator), 2**17, 0.1
+    updates = gaussian(dim, 0)
+    side = updates + gaussian(dim, 1, scale)
+    payloads = compressor.encode(updates, planned(scale))
+    estimates, failed = compressor.decode_checked(payloads, side, planned(scale))
+    assert not failed.any()
+    error = float((estimates - updates).double().square().mean()) / scale**2
+    assert 1 < gap_db(error, 8 * len(payloads[0]) / dim) < most
+
+
+def test_the_plain_error_is_uniform_and_its_gain_as_stated():
+    compressor, dim, scale = SlepianWolf(2), 2**15, 0.1
+    updates, residuals = gaussian(dim, 0), gaussian(dim, 1, scale / 1.2)
+    side = updates - residuals
+    payloads = compressor.encode(updates, planned(scale))
+    estimates = compressor.decode(payloads, side, planned(scale))
+    _, code = compressor._code(dim)
+    variance = (code.cell * scale) ** 2 / 12
+    assert float((estimates - updates).square().mean()) == pytest.approx(variance, rel=0.03)
+    gain = float((estimates - side).square().sum() / residuals.square().sum())
+    assert gain == pytest.approx(compressor.residual_gain(dim, 1.2), rel=0.02)
+
+
+def test_less_than_a_bit_is_a_subset():
+    compressor, dim = SlepianWolf(0.25, "posterior_mean"), 2**15
+    updates = gaussian(dim, 0)
+    side = updates + gaussian(dim, 1, 0.1)
+    payloads = compressor.encode(updates, planned(0.1))
+    moved = compressor.decode(payloads, side, planned(0.1)) - side
+    expected = compressor.residual_gain(dim, 1.0)
+    assert float(moved.square().mean() / 0.01) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_residual_twice_as_large_as_planned_is_noticed_and_the_side_information_kept():
+    compressor, dim = SlepianWolf(2), 2**14
+    updates = gaussian(dim, 0)
+    side = updates + gaussian(dim, 1, 0.2)
+    payloads = compressor.encode(updates, planned(0.1))
+    estimates, failed = compressor.decode_checked(payloads, side, planned(0.1))
+    assert failed.all()
+    torch.testing.assert_close(estimates, side, atol=1e-5, rtol=1e-4)
+
+
+def test_a_block_that_fails_leaves_the_others(monkeypatch):
+    """Where the server is wrong about a few of the rotated coordinates."""
+    compressor, dim = SlepianWolf(2, block=4096), 4 * 4096
+    updates = gaussian(dim, 0)
+    public = planned(0.1)
+    allocation, code = compressor._code(dim)
+    assert code.count == 4096
+    monkeypatch.setattr("wzfl.compressors.slepian_wolf.rotate", lambda vectors, *_: vectors)
+    monkeypatch.setattr("wzfl.compressors.slepian_wolf.rotate_back", lambda vectors, *_: vectors)
+    residuals = gaussian(dim, 1, 0.1)
+    order = allocation._order(public)[0]
+    residuals[:, order[: code.count]] *= 10
+    payloads = compressor.encode(updates, public)
+    estimates, failed = compressor.decode_checked(payloads, updates - residuals, public)
+    assert failed.all()
+    errors = (estimates - updates)[:, order].view(CLIENTS, 4, -1).square().mean(dim=2)
+    assert (errors[:, 0] > 0.5).all()
+    assert (errors[:, 1:] < 0.004).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bitrate": 17}, "out of range for slepian_wolf"),
+        ({"bitrate": 2, "estimator": "wiener"}, "plain, posterior_mean; got 'wiener'"),
+        ({"bitrate": 2, "block": 0}, "block must be 1 to"),
+    ],
+)
+def test_unusable_settings_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        SlepianWolf(**settings)

@@ -1,0 +1,144 @@
+"""How finely to quantize when bit planes are coded given what the decoder expects, and what is then sent.
+
+A cell number of a dithered uniform quantizer is sent plane by plane, the lowest first. Given the side
+information and the planes below, a plane's bits have an entropy: about 1 where its cells are much
+narrower than the residual, about 0 where they are much wider. The few planes between are polar coded.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log
+
+import numpy as np
+from scipy.special import entr
+
+from wzfl.polar import block_size, error_rates
+from wzfl.theory import between
+
+_FAILURES = 3e-4  # predicted errors per block
+_RAW = 0.4  # residual's RMS over a plane's spacing up to which its bits are as good as uniform: > 0.9999
+_CERTAIN = (
+    16.0  # spacing, in units of the residual's RMS, beyond which the nearest point is the right one
+)
+_PLACES = 4096  # of a plane's table, over one period
+_STEPS = 10  # of the search for the cell size
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One bit of every cell number of a block.
+
+    Attributes:
+        ratios: float32 log P(0) / P(1) by place of what is expected within a period of two spacings.
+        sent: positions, in the transformed plane, of what is sent; None: the plane as it is.
+        sent_before: how many of them come before each position, and after the last.
+    """
+
+    ratios: np.ndarray
+    sent: np.ndarray | None
+    sent_before: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Of blocks of `count` coordinates.
+
+    Attributes:
+        cell: size of a cell in units of the scale, the residual's RMS.
+        planes: the lowest first; cell numbers are known modulo 2**len(planes).
+    """
+
+    count: int
+    cell: float
+    planes: tuple[Plane, ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bits sent of each plane."""
+        return [self.count if plane.sent is None else len(plane.sent) for plane in self.planes]
+
+
+@lru_cache(maxsize=32)
+def design(count: int, bits: int) -> Design:
+    """The finest cells whose numbers `bits` bits per block of `count` tell almost surely."""
+    rate = bits / count
+    finest, coarsest = 4 * 2.0**-rate, (_CERTAIN + 1) * 2.0**-rate
+    for _ in range(_STEPS):
+        middle = (finest * coarsest) ** 0.5
+        enough = _risk(middle, count, bits) <= _FAILURES
+        finest, coarsest = (finest, middle) if enough else (middle, coarsest)
+    entropies, tables = _entropies(coarsest), _tables(coarsest)
+    raw = sum(entropy is None for entropy in entropies)
+    rates = _rates(entropies, count)
+    order = np.argsort(-rates, axis=None, kind="stable")[: bits - raw * count]
+    chosen = np.zeros(rates.shape, dtype=bool)
+    chosen.flat[order] = True
+    chosen[:, count:] = False
+    planes = [Plane(ratios, None, None) for ratios in tables[:raw]]
+    for ratios, which in zip(tables[raw:], chosen, strict=True):
+        before = np.concatenate([[0], np.cumsum(which)])
+        planes.append(Plane(ratios, np.flatnonzero(which), before))
+    return Design(count, coarsest, tuple(planes))
+
+
+def _risk(cell: float, count: int, bits: int) -> float:
+    """Expected errors in a block."""
+    entropies = _entropies(cell)
+    left = bits - count * sum(entropy is None for entropy in entropies)
+    if left < 0:
+        return np.inf
+    rates = np.sort(_rates(entropies, count), axis=None)
+    return float(rates[: len(rates) - left].sum())
+
+
+def _rates(entropies: list[float | None], count: int) -> np.ndarray:
+    """`[coded planes, block size]`: how likely each transformed bit is decided wrongly."""
+    coded = [error_rates(entropy, count) for entropy in entropies if entropy is not None]
+    return np.stack(coded) if coded else np.zeros((0, block_size(count)))
+
+
+def _entropies(cell: float) -> list[float | None]:
+    """Of each plane that matters, bits; None where its bits are as good as uniform."""
+    return [
+        None if _spacing(cell, plane) < _RAW else _entropy(cell, plane)
+        for plane in range(_plane_count(cell))
+    ]
+
+
+def _tables(cell: float) -> list[np.ndarray]:
+    return [
+        np.zeros(_PLACES, np.float32)
+        if _spacing(cell, plane) < _RAW
+        else np.log(np.divide(*_chances(cell, plane))).astype(np.float32)
+        for plane in range(_plane_count(cell))
+    ]
+
+
+def _plane_count(cell: float) -> int:
+    return max(1, int(np.ceil(np.log2(_CERTAIN / cell))))
+
+
+def _spacing(cell: float, plane: int) -> float:
+    """Between points that agree in all planes below."""
+    return cell * 2.0**plane
+
+
+def _entropy(cell: float, plane: int) -> float:
+    even, odd = _chances(cell, plane)
+    share = even / (even + odd)
+    nats = entr(share) + entr(1 - share)
+    return float((nats * (even + odd)).sum() / (even + odd).sum() / log(2))
+
+
+def _chances(cell: float, plane: int) -> tuple[np.ndarray, np.ndarray]:
+    """P(plane's bit is 0 or 1, planes below as they are) by place of what is expected in a period.
+
+    A place is counted from the start of the cell whose bits up to this plane are 0.
+    """
+    place = (np.arange(_PLACES) + 0.5) / _PLACES * 2
+    reach = int(np.ceil(_CERTAIN / 2 / _spacing(cell, plane))) + 1
+    points = np.arange(-2 * reach, 2 * reach + 2)
+    lower = (points[:, None] - place) * _spacing(cell, plane)
+    chance = between(lower, lower + cell)
+    tiny = np.finfo(float).tiny
+    return chance[::2].sum(axis=0) + tiny, chance[1::2].sum(axis=0) + tiny

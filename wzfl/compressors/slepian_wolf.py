@@ -1,0 +1,223 @@
+"""Slepian-Wolf coded quantization: cell numbers as syndromes, read with the server's memory."""
+
+from dataclasses import dataclass
+from math import floor
+from typing import ClassVar
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor
+
+from wzfl.compressors import planned_scale
+from wzfl.compressors.allocation import Allocation
+from wzfl.compressors.bit_planes import Design, design
+from wzfl.compressors.envelope import (
+    HIGHEST_BITRATE,
+    LOWEST_BITRATE,
+    check_bitrate,
+    check_choice,
+    checked,
+    finite,
+    open_rows,
+    seal_rows,
+    split,
+)
+from wzfl.compressors.modulo import fold, unfold
+from wzfl.compressors.posterior import posterior_mean
+from wzfl.errors import InputError
+from wzfl.kernels import polar
+from wzfl.norms import energies
+from wzfl.polar import block_size
+from wzfl.public import Public
+from wzfl.rotation import rotate, rotate_back
+from wzfl.theory import modulo_moments, posterior_energy
+
+_CHECK_BYTES = 2  # of a block
+_LARGEST_BLOCK = 2**20
+_SMALLEST_CELL = 1e-60
+_TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
+
+
+@dataclass(frozen=True)
+class SlepianWolf:
+    """Rotates, rounds with dither, and sends of every bit of the cell numbers only what is not expected.
+
+    The modulo quantizer sends the low bits of a cell number as they are, and wide margins keep the
+    decoder in the right block. Here cells are as fine as the conditional entropy of their numbers allows:
+    bit planes are polar coded in blocks of up to 2**20 coordinates, and the decoder (successive
+    cancellation, plane by plane) knows each bit's probability from the side information and the planes
+    below. The encoder only transforms bits and picks some of them. A block whose checksum does not match
+    decodes to the side information alone, and its row counts as failed; so does every block of a residual
+    that is much larger than planned. Below one bit per coordinate a shared random subset is sent. Scales
+    are those of `WynerZiv`.
+
+    Source: Slepian & Wolf, IEEE Trans. IT 19(4), 1973; quantized, with multilevel codes: Liu, Cheng,
+    Liveris, Xiong, "Slepian-Wolf Coded Nested Lattice Quantization", IEEE Trans. IT 52(10), 2006; polar
+    syndromes: Arikan, "Source Polarization", ISIT 2010.
+
+    Attributes:
+        bitrate: bits per coordinate; two bytes of checksum per block are on top.
+        estimator: "plain", the middle of the cell, unbiased; or "posterior_mean" of a Gaussian residual,
+            whose error is smaller but does not average out over clients.
+        block: most coordinates of a block; longer blocks are nearer to the limit.
+    """
+
+    bitrate: float
+    estimator: str = "plain"
+    block: int = 2**17
+
+    wire_id: ClassVar[int] = 14
+    aggregation: ClassVar[str] = "mean"
+
+    def __post_init__(self) -> None:
+        check_bitrate("slepian_wolf", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
+        check_choice("estimator", self.estimator, ("plain", "posterior_mean"))
+        if not 1 <= self.block <= _LARGEST_BLOCK:
+            raise InputError(f"block must be 1 to {_LARGEST_BLOCK}; got {self.block}")
+
+    @property
+    def unbiased(self) -> bool:
+        return self.estimator == "plain"
+
+    def encode(self, updates: Tensor, public: Public) -> list[bytes]:
+        updates = checked(updates, public)
+        allocation, code = self._code(updates.shape[1])
+        rotated = rotate(updates, public, _TURNS)
+        own = (energies(rotated) / rotated.shape[1]).sqrt().float()
+        scale, told = planned_scale.chosen(own, public)
+        symbols, _ = fold(
+            allocation.gather(rotated, public),
+            public.uniform("rounding", allocation.count),
+            self._cell(code, scale),
+            len(code.planes),
+            0,
+        )
+        bodies = [
+            own + _syndromes(code, row)
+            for own, row in zip(told, _blocks(code, symbols), strict=True)
+        ]
+        return seal_rows(self, bodies, updates.shape[1], public)
+
+    def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
+        return self.decode_checked(payloads, side, public)[0]
+
+    def decode_checked(
+        self, payloads: list[bytes], side: Tensor, public: Public
+    ) -> tuple[Tensor, Tensor]:
+        """See `SideInformed`."""
+        allocation, code = self._code(side.shape[1])
+        blocks = -(-allocation.count // code.count)
+        bodies = open_rows(self, payloads, side.shape[1], public)
+        sizes = [_CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
+        scale, rest = planned_scale.read(bodies, sum(sizes), public)
+        checks, syndromes = split(rest, sizes)
+        if not bool((public.scale > 0).all()):
+            side = side * (public.scale > 0)[:, None]
+        expected = allocation.gather(rotate(side, public, _TURNS), public)
+        noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
+        places = (expected.double() / cell[:, None] + noise).cpu().numpy()
+        symbols = [_read(code, *row) for row in zip(syndromes, places, strict=True)]
+        wrong = np.stack(
+            [_checks(row) != _stored(check) for row, check in zip(symbols, checks, strict=True)]
+        )
+        numbers = np.stack([row.reshape(-1)[: allocation.count] for row in symbols])
+        residual, _ = unfold(
+            torch.from_numpy(numbers).to(side.device), noise, expected, cell, len(code.planes), 0
+        )
+        residual = self._estimate(code, residual, scale)
+        unusable = torch.from_numpy(wrong).to(side.device).repeat_interleave(code.count, dim=1)
+        residual[unusable[:, : allocation.count]] = 0
+        if self.unbiased and allocation.count < allocation.dim:
+            residual *= allocation.dim / allocation.count
+        residual = rotate_back(allocation.scatter(residual, public), public, _TURNS)
+        failed = torch.from_numpy(wrong.any(axis=1)).to(side.device)
+        return finite(residual.add_(side), public), failed
+
+    def residual_gain(self, dim: int, scale_ratio: float) -> float:
+        """See `SideInformed`."""
+        allocation, code = self._code(dim)
+        levels, reach, sampled = *_modulo(code), allocation.count / dim
+        if self.estimator == "posterior_mean":
+            return posterior_energy(levels, reach, 1 / scale_ratio) * scale_ratio**2 * sampled
+        energy = modulo_moments(levels, reach, "dither", 1 / scale_ratio).energy
+        return energy * scale_ratio**2 / sampled
+
+    def _estimate(self, code: Design, residual: Tensor, scale: Tensor) -> Tensor:
+        if self.estimator == "plain":
+            return residual
+        unit = scale.double().clamp_min(_SMALLEST_CELL)[:, None]
+        return posterior_mean(residual.double() / unit, *_modulo(code)).mul_(unit).float()
+
+    def _cell(self, code: Design, scale: Tensor) -> Tensor:
+        """`[clients]` float64."""
+        return (scale.double() * code.cell).clamp_min(_SMALLEST_CELL)
+
+    def _code(self, dim: int) -> tuple[Allocation, Design]:
+        """Which coordinates are sent, and how a block of them is."""
+        count = min(dim, max(1, floor(dim * self.bitrate)))
+        blocks = -(-count // self.block)
+        size, budget = -(-count // blocks), max(1, floor(dim * self.bitrate)) // blocks
+        # Rotated gradients have energy in places whose distances are powers of two, as a polar code's are.
+        return Allocation(dim, ((1, slice(0, count)),), shuffled=True), design(size, budget)
+
+
+def _modulo(code: Design) -> tuple[int, float]:
+    """Levels and reach of the modulo quantizer of the same cells and planes."""
+    levels = 2 ** len(code.planes)
+    return levels, code.cell * (levels - 1) / 2
+
+
+def _blocks(code: Design, symbols: Tensor) -> np.ndarray:
+    """`[clients, blocks, size]`: cell numbers, 0 beyond the last coordinate."""
+    padded = torch.nn.functional.pad(symbols, (0, -symbols.shape[1] % code.count))
+    return padded.view(len(symbols), -1, code.count).cpu().numpy()
+
+
+def _syndromes(code: Design, symbols: np.ndarray) -> bytes:
+    """Checksums and what is sent of a client's cell numbers `[blocks, size]`."""
+    size, parts = block_size(code.count), []
+    for block in symbols:
+        for number, plane in enumerate(code.planes):
+            bits = np.zeros(size, np.uint8)
+            bits[: code.count] = (block >> number) & 1
+            if plane.sent is None:
+                parts.append(bits[: code.count])
+            else:
+                polar.transform(bits)
+                parts.append(bits[plane.sent])
+    return _checks(symbols).tobytes() + np.packbits(np.concatenate(parts)).tobytes()
+
+
+def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray:
+    """A client's cell numbers `[blocks, size]`, from what was sent and float64 `places`, in cells."""
+    size, blocks = block_size(code.count), -(-len(places) // code.count)
+    received = np.unpackbits(np.frombuffer(syndromes, np.uint8))
+    kind = np.uint8 if len(code.planes) <= 8 else np.int32
+    symbols = np.zeros((blocks, code.count), kind)
+    scratch, start = np.empty(size, np.float32), 0
+    for row, first in zip(symbols, range(0, len(places), code.count), strict=True):
+        expected, below = places[first : first + code.count], np.zeros(code.count, np.int64)
+        for number, (plane, count) in enumerate(zip(code.planes, code.sizes, strict=True)):
+            told, start = received[start : start + count], start + count
+            if plane.sent is None:
+                bits = told
+            else:
+                # Beyond the coordinates bits are known to be 0.
+                ratios, sent = np.full(size, 1e6, np.float32), np.zeros(size, np.uint8)
+                polar.look_up_ratios(expected, below, number, plane.ratios, ratios[: len(expected)])
+                sent[plane.sent] = told
+                bits = np.empty(size, np.uint8)
+                polar.decode(ratios, plane.sent_before, sent, 0, bits, scratch)
+            below[: len(expected)] += bits[: len(expected)].astype(np.int64) << number
+        row[:] = below
+    return symbols
+
+
+def _checks(symbols: np.ndarray) -> np.ndarray:
+    """`[blocks]`: two bytes of a hash of each block's cell numbers."""
+    return np.array([xxhash.xxh32_intdigest(block.tobytes()) & 0xFFFF for block in symbols], "<u2")
+
+
+def _stored(checks: memoryview) -> np.ndarray:
+    return np.frombuffer(checks, "<u2")

@@ -1,0 +1,119 @@
+"""Polar codes (Arikan, IEEE Trans. IT 55(7), 2009): the transform, its decoder, its reliabilities."""
+
+import numpy as np
+
+from wzfl.kernels import compiled
+
+_STEPS = 64  # entries of `_TAIL` per unit
+_TAIL = np.log1p(np.exp(-np.arange(0, 16, 1 / _STEPS))).astype(np.float32)  # log(1 + exp(-x))
+
+
+@compiled
+def transform(bits: np.ndarray) -> None:
+    """Multiplies uint8 `bits` `[2**m]` by the m-fold Kronecker power of [[1, 0], [1, 1]], in place.
+
+    It is its own inverse.
+    """
+    half = 1
+    while half < len(bits):
+        for start in range(0, len(bits), 2 * half):
+            for index in range(start, start + half):
+                bits[index] ^= bits[index + half]
+        half *= 2
+
+
+@compiled
+def decode(
+    llr: np.ndarray,
+    sent_before: np.ndarray,
+    sent: np.ndarray,
+    first: int,
+    bits: np.ndarray,
+    scratch: np.ndarray,
+) -> None:
+    """Fills uint8 `bits` `[n]` by successive cancellation.
+
+    float32 `llr` `[n]` are log P(0) / P(1). Of the transform of all bits, uint8 `sent` holds what is
+    known, `sent_before` `[len(sent) + 1]` how many places before each are; those of `bits` start at
+    `first`. float32 `scratch` has room for n.
+    """
+    count = len(llr)
+    known = sent_before[first + count] - sent_before[first]
+    if known == 0:
+        for index in range(count):
+            bits[index] = llr[index] < 0
+        return
+    if known == count:
+        bits[:] = sent[first : first + count]
+        transform(bits)
+        return
+    half = count // 2
+    inner, rest = scratch[:half], scratch[half:]
+    for index in range(half):
+        left, right = llr[index], llr[index + half]
+        size = min(abs(left), abs(right))
+        extra = _tail(abs(left + right)) - _tail(abs(left - right))
+        inner[index] = extra + (size if (left < 0) == (right < 0) else -size)
+    decode(inner, sent_before, sent, first, bits[:half], rest)
+    for index in range(half):
+        left, right = llr[index], llr[index + half]
+        inner[index] = right - left if bits[index] else right + left
+    decode(inner, sent_before, sent, first + half, bits[half:], rest)
+    for index in range(half):
+        bits[index] ^= bits[index + half]
+
+
+@compiled
+def _tail(x: np.float32) -> np.float32:
+    place = int(min(x, np.float32(15.9)) * np.float32(_STEPS))
+    return _TAIL[place]
+
+
+@compiled
+def look_up_ratios(
+    places: np.ndarray, below: np.ndarray, plane: int, table: np.ndarray, ratios: np.ndarray
+) -> None:
+    """Fills float32 `ratios` from a plane's table over a period of two spacings.
+
+    float64 `places` are what is expected, in cells; int64 `below` the bits of the planes below.
+    """
+    spacing = 2.0**plane
+    for index in range(len(places)):
+        offset = (places[index] - below[index]) / spacing
+        share = (offset - 2 * np.floor(offset / 2)) / 2
+        # What is too large to have a fraction, or infinite, has no place.
+        ratios[index] = table[int(share * len(table))] if 0 <= share < 1 else 0
+
+
+@compiled
+def spread(means: np.ndarray, dual: np.ndarray, lowest: float, per_unit: float) -> None:
+    """From the reliabilities of bits to those of their transform's, in place; float64 `[2**m]`.
+
+    A reliability is the log of the mean log-likelihood ratio of a Gaussian channel; `dual` at places
+    `lowest` + index / `per_unit` is that of the channel whose capacity is this one's entropy.
+    """
+    half = len(means) // 2
+    while half:
+        for start in range(0, len(means), 2 * half):
+            for index in range(start, start + half):
+                left, right = means[index], means[index + half]
+                worse = _log_sum(
+                    _interpolate(dual, lowest, per_unit, left),
+                    _interpolate(dual, lowest, per_unit, right),
+                )
+                means[index] = _interpolate(dual, lowest, per_unit, worse)
+                means[index + half] = _log_sum(left, right)
+        half //= 2
+
+
+@compiled
+def _interpolate(table: np.ndarray, lowest: float, per_unit: float, x: float) -> float:
+    place = min(max((x - lowest) * per_unit, 0.0), len(table) - 1.0)
+    index = min(int(place), len(table) - 2)
+    return table[index] + (place - index) * (table[index + 1] - table[index])
+
+
+@compiled
+def _log_sum(left: float, right: float) -> float:
+    """log(exp(left) + exp(right))."""
+    return max(left, right) + np.log1p(np.exp(-abs(left - right)))

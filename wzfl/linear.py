@@ -1,0 +1,102 @@
+"""Side information as a weighted sum of what the server knows, with weights learned client by client."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wzfl.errors import InputError
+from wzfl.norms import energies, squared_distances
+from wzfl.side_information import Last, Memory
+
+_RIDGE = 1e-3  # of the candidates' energies, which makes weights unique
+
+
+@dataclass(frozen=True)
+class Linear(Last):
+    """a * (this client's last update) + b * (the last aggregate), or nothing where that is no better.
+
+    a and b are those of least squares over the client's earlier rounds, each weighted by its energy and the
+    older ones less: recursive least squares on decoded updates alone. Noise of the code in what is
+    remembered lowers a by itself. A client whose residual, with the margin, would be no smaller than its
+    update is sent no scale, and codes without side information.
+
+    What is remembered of a client is y + w (estimate - y), y what was expected: the Wiener filter of an
+    estimate with noise, whose w is 1/g where side information was used.
+
+    Source: recursive least squares with forgetting, as in Haykin, "Adaptive Filter Theory"; the filter's
+    step is DIANA's (Mishchenko et al. 2019).
+
+    Attributes:
+        memory: weight of the rounds before in the next one's least squares.
+    """
+
+    memory: float = 0.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.memory < 1:
+            raise InputError(f"side_information.memory must be in [0, 1); got {self.memory}")
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        """See `SideInformation`."""
+        planned = super().plan(memory, clients)
+        return torch.where(planned < memory.update_rms[clients], planned, 0)
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        """See `SideInformation`."""
+        own, weights = memory.own.read(clients.tolist()), self._weights(memory, clients)
+        return torch.addcmul(weights[:, :1] * own, weights[:, 1:], memory.common)
+
+    def learn(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> None:
+        """See `SideInformation`."""
+        expected, planned = self.predict(memory, clients), self.plan(memory, clients) > 0
+        used = squared_distances(expected, estimates).to(clients.device)
+        energy = energies(estimates).to(clients.device)
+        noise = torch.where(planned, used, energy) * max(0.0, 1 - 1 / gain)
+        residual = (used - noise).clamp_min(1e-3 * used)
+        self._regress(memory, clients, estimates, energy)
+        rms = (residual / memory.own.dim).sqrt().float()
+        doubled = 2 * memory.residual_rms[clients]
+        memory.residual_rms[clients] = torch.where(failed, doubled, rms)
+        without_noise = (energy - noise).clamp_min(residual)
+        memory.update_rms[clients] = (without_noise / memory.own.dim).sqrt().float()
+        share = (residual / (residual + noise).clamp_min(1e-300)).tolist()
+        for row, client in enumerate(clients.tolist()):
+            step = share[row] if self.step is None else self.step
+            memory.own.move(client, torch.lerp(expected[row], estimates[row], step), 1.0)
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        """See `SideInformation`."""
+        memory.common.copy_(mean)
+
+    def _regress(self, memory: Memory, clients: Tensor, estimates: Tensor, energy: Tensor) -> None:
+        """Takes this round into the least squares' sums."""
+        common = memory.common
+        for row, client in enumerate(clients.tolist()):
+            own = memory.own.read([client])[0]
+            products = torch.stack(
+                [
+                    own @ own,
+                    own @ common,
+                    common @ common,
+                    own @ estimates[row],
+                    common @ estimates[row],
+                ]
+            )
+            memory.products[client] *= self.memory
+            memory.products[client] += products.double() / energy[row].clamp_min(1e-300)
+
+    def _weights(self, memory: Memory, clients: Tensor) -> Tensor:
+        """`[clients, 2]`; 0 before anything is known."""
+        own, both, common, with_own, with_common = memory.products[clients].unbind(1)
+        own, common = own * (1 + _RIDGE), common * (1 + _RIDGE)
+        determinant = own * common - both.square()
+        alone = torch.stack([with_own / own, torch.zeros_like(own)], dim=1)
+        pair = torch.stack(
+            [with_own * common - with_common * both, with_common * own - with_own * both], dim=1
+        )
+        weights = torch.where((determinant > 0)[:, None], pair / determinant[:, None], alone)
+        return weights.nan_to_num(0.0, 0.0, 0.0).float()
