@@ -30,6 +30,7 @@ DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
 GROWTH = [
     *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
     *(["cnn_clients", n, "--compressor", c] for c in ALL[:2] for n in (10, 100, 1000)),
+    *(["cnn_clients", n, "--precision", "int8"] for n in (10, 100, 1000)),
     *(["dimension", 10**n, "--compressor", c] for c in COMPRESSORS for n in range(4, 9)),
     *(["population", 10**n, "--precision", p] for p in PRECISIONS for n in (2, 3, 4)),
     ["population", 10**5, "--precision", "int8", "--capacity", 10**4],

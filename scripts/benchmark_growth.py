@@ -56,13 +56,13 @@ def main() -> None:
 
 
 def rounds(network: str, arguments: argparse.Namespace) -> list[float]:
-    federation, state = start(network, arguments, arguments.size, arguments.size, Zero())
+    federation, state = start(network, arguments, arguments.size, arguments.size)
     return timed(arguments, lambda number: run_round(federation, state, number))
 
 
 def population(arguments: argparse.Namespace) -> list[float]:
-    side = Last(precision=arguments.precision, capacity=arguments.capacity)
-    federation, state = start("mlp", arguments, arguments.size, COHORT, side)
+    federation, state = start("mlp", arguments, arguments.size, COHORT)
+    side = federation.side_information
     for client in range(arguments.size):
         clients = torch.tensor([client])
         side.plan(state.side, clients)
@@ -83,15 +83,16 @@ def codec(arguments: argparse.Namespace) -> list[float]:
 
 
 def start(
-    network: str, arguments: argparse.Namespace, clients: int, cohort: int, side: SideInformation
+    network: str, arguments: argparse.Namespace, clients: int, cohort: int
 ) -> tuple[Federation, State]:
     """Clients share a few examples, so that memory is not that of the data."""
+    side: SideInformation = Zero()
     model, size = MODELS[network], (EXAMPLES[network],)
     several = [Shard(torch.randn(*size, *SHAPE), torch.randint(10, size)) for _ in range(COHORT)]
     shards = [several[client % COHORT] for client in range(clients)]
     compressor = wzfl.build_compressor(arguments.compressor, bitrate=arguments.bitrate)
-    if arguments.compressor.startswith("wyner_ziv") and not side.broadcasts_scale:
-        side = Last()
+    if arguments.compressor.startswith("wyner_ziv"):
+        side = Last(precision=arguments.precision, capacity=arguments.capacity)
     federation = Federation(
         model, shards, WORK[network], compressor, side, compressor.aggregation, cohort, 0
     )

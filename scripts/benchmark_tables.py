@@ -112,7 +112,9 @@ def growth_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
                 "what grows": str(what).replace("_", " "),
                 "to": largest,
                 "compressor": compressor,
-                "memory of a client": precision if what == "population" else "",
+                "memory of a client": precision
+                if compressor == "wyner_ziv" and what != "dimension"
+                else "",
                 "clients remembered": int(float(str(capacity))) if capacity else "",
                 "s": round(float(medians.seconds[largest]), 3),
                 "exponent of time": round(exponent(medians, str(what)), 2) if what in LARGE else "",

@@ -38,11 +38,6 @@ class Linear(Last):
         if not 0 <= self.memory < 1:
             raise InputError(f"side_information.memory must be in [0, 1); got {self.memory}")
 
-    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
-        """See `SideInformation`."""
-        planned = super().plan(memory, clients)
-        return torch.where(planned < memory.update_rms[clients], planned, 0)
-
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`."""
         own, weights = memory.own.read(clients.tolist()), self._weights(memory, clients)
@@ -51,16 +46,18 @@ class Linear(Last):
     def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> None:
-        """See `SideInformation`."""
-        expected, planned = self.predict(memory, clients), self.plan(memory, clients) > 0
+        """See `SideInformation`; of a failed row only that its scale was too small."""
+        memory.residual_rms[clients[failed]] *= 2
+        clients, estimates = clients[~failed], estimates[~failed]
+        if not len(clients):
+            return
+        expected, planned = self.predict(memory, clients), self._scales(memory, clients) > 0
         used = squared_distances(expected, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
         noise = torch.where(planned, used, energy) * max(0.0, 1 - 1 / gain)
         residual = (used - noise).clamp_min(1e-3 * used)
         self._regress(memory, clients, estimates, energy)
-        rms = (residual / memory.own.dim).sqrt().float()
-        doubled = 2 * memory.residual_rms[clients]
-        memory.residual_rms[clients] = torch.where(failed, doubled, rms)
+        memory.residual_rms[clients] = (residual / memory.own.dim).sqrt().float()
         without_noise = (energy - noise).clamp_min(residual)
         memory.update_rms[clients] = (without_noise / memory.own.dim).sqrt().float()
         share = (residual / (residual + noise).clamp_min(1e-300)).tolist()
@@ -71,6 +68,10 @@ class Linear(Last):
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
         memory.common.copy_(mean)
+
+    def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
+        planned = super()._scales(memory, clients)
+        return torch.where(planned < memory.update_rms[clients], planned, 0)
 
     def _regress(self, memory: Memory, clients: Tensor, estimates: Tensor, energy: Tensor) -> None:
         """Takes this round into the least squares' sums."""

@@ -155,7 +155,7 @@ class Last:
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
             memory.residual_rms[forgotten] = 0
-        return self.margin * memory.residual_rms[clients]
+        return self._scales(memory, clients)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.own.read(clients.tolist())
@@ -169,6 +169,9 @@ class Last:
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         pass
+
+    def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
+        return self.margin * memory.residual_rms[clients]
 
 
 @dataclass(frozen=True)
