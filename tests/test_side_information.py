@@ -189,12 +189,12 @@ def test_linear_is_stable_and_finds_a_constant_update(bitrate):
     compressor, policy, dim = WynerZiv(bitrate), Linear(), 5000
     update = torch.randn(dim, generator=torch.Generator().manual_seed(0))
     memory, client = policy.init(1, dim, CPU), torch.tensor([0])
-    gain = compressor.residual_gain(dim, policy.margin)
     for number in range(round(60 / min(1, bitrate))):
         public = Public(0, number, (0,), policy.plan(memory, client))
         side = policy.predict(memory, client)
         payloads = compressor.encode(update[None], public)
         estimate, failed = compressor.decode_checked(payloads, side, public)
+        gain = compressor.residual_gain(dim, policy.planned_ratio(memory))
         policy.learn(memory, client, estimate, failed, gain)
         policy.finish(memory, estimate[0], 1, gain)
     assert (policy.predict(memory, client)[0] - update).norm() < 0.1 * update.norm()
@@ -204,3 +204,33 @@ def test_linear_is_stable_and_finds_a_constant_update(bitrate):
 def test_linear_forgets(memory):
     with pytest.raises(InputError, match=r"in \[0, 1\); got"):
         Linear(memory=memory)
+
+
+def test_the_margin_follows_the_failures():
+    policy, dim = Linear(failure_rate=0.05), 100
+    memory, clients = policy.init(20, dim, CPU), torch.arange(20)
+    estimates = torch.randn(20, dim, generator=torch.Generator().manual_seed(0))
+    generator, rates = torch.Generator().manual_seed(1), []
+    for _ in range(400):
+        policy.plan(memory, clients)
+        # A client's residual exceeds the plan where its draw, of median 1, exceeds the margin.
+        draws = torch.randn(20, generator=generator).mul(0.3).exp()
+        failed = draws > policy.planned_ratio(memory)
+        rates.append(float(failed.float().mean()))
+        policy.learn(memory, clients, estimates + 1e-3 * draws[:, None], failed, 1.0)
+        policy.finish(memory, estimates.mean(dim=0), 20, 1.0)
+    assert sum(rates[100:]) / 300 == pytest.approx(0.05, abs=0.015)
+
+
+def test_a_fixed_margin_stays():
+    policy = Linear(margin=1.5, failure_rate=None)
+    memory = policy.init(1, 4, CPU)
+    for number in range(6):
+        heard(policy, memory, 0, torch.ones(4) + number % 2)
+    assert policy.planned_ratio(memory) == 1.5
+
+
+@pytest.mark.parametrize("rate", [0, 1])
+def test_unusable_failure_rates_are_refused(rate):
+    with pytest.raises(InputError, match=r"in \(0, 1\), or null"):
+        Linear(failure_rate=rate)

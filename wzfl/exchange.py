@@ -104,7 +104,7 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
     side_error = energy if nothing_expected else squared_distances(side, updates)
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
-    policy.learn(state.side, clients, estimates, failed, federation.residual_gain)
+    policy.learn(state.side, clients, estimates, failed, federation.residual_gain(state.side))
     updates.copy_(estimates)
     return Exchanged(ledger, energy, error, side_error, failed)
 

@@ -41,11 +41,11 @@ class Federation:
                 f" got {self.clients_per_round}"
             )
 
-    @property
-    def residual_gain(self) -> float:
+    def residual_gain(self, memory: Memory) -> float:
         """Energy of decoded over true residuals, as the side information plans for it."""
         if isinstance(self.compressor, SideInformed):
-            return self.compressor.residual_gain(self.model.dim, self.side_information.margin)
+            ratio = self.side_information.planned_ratio(memory)
+            return self.compressor.residual_gain(self.model.dim, ratio)
         return 1.0
 
 

@@ -1,6 +1,7 @@
 """Side information as a weighted sum of what the server knows, with weights learned client by client."""
 
 from dataclasses import dataclass
+from math import exp
 
 import torch
 from torch import Tensor
@@ -10,6 +11,8 @@ from wzfl.norms import energies, squared_distances
 from wzfl.side_information import Last, Memory
 
 _RIDGE = 1e-3  # of the candidates' energies, which makes weights unique
+_PACE = 10  # a failure raises the margin by a tenth, or less where there are more clients than this
+_LEAST_MARGIN, _LARGEST_FACTOR = 1.02, 8.0
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,30 @@ class Linear(Last):
     Source: recursive least squares with forgetting, as in Haykin, "Adaptive Filter Theory"; the filter's
     step is DIANA's (Mishchenko et al. 2019).
 
+    The margin grows when decoding fails and shrinks when it does not, at rates that balance where
+    `failure_rate` of the planned scales are too small (Robbins & Monro's tracking of a quantile, 1951).
+
     Attributes:
         memory: weight of the rounds before in the next one's least squares.
+        failure_rate: share of planned scales that may be too small; None keeps the margin as it is.
     """
 
     memory: float = 0.8
+    failure_rate: float | None = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.failure_rate is not None and not 0 < self.failure_rate < 1:
+            raise InputError(
+                "side_information.failure_rate must be in (0, 1), or null for a fixed margin; got"
+                f" {self.failure_rate}"
+            )
         if not 0 <= self.memory < 1:
             raise InputError(f"side_information.memory must be in [0, 1); got {self.memory}")
+
+    def planned_ratio(self, memory: Memory) -> float:
+        """See `SideInformation`."""
+        return self.margin * float(memory.margin)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`."""
@@ -47,6 +64,8 @@ class Linear(Last):
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> None:
         """See `SideInformation`; of a failed row only that its scale was too small."""
+        told = self._scales(memory, clients) > 0
+        memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
         memory.residual_rms[clients[failed]] *= 2
         clients, estimates = clients[~failed], estimates[~failed]
         if not len(clients):
@@ -68,6 +87,12 @@ class Linear(Last):
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
         memory.common.copy_(mean)
+        planned, failed = (sum(counts) for counts in zip(*memory.outcomes, strict=True))
+        memory.outcomes.clear()
+        if self.failure_rate is not None and planned:
+            surprise = (failed - self.failure_rate * planned) * min(1.0, _PACE / planned)
+            least = _LEAST_MARGIN / self.margin
+            memory.margin.mul_(exp(surprise / _PACE)).clamp_(least, _LARGEST_FACTOR)
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
         planned = super()._scales(memory, clients)

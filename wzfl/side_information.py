@@ -29,6 +29,8 @@ class Memory:
             nothing is known of that client.
         update_rms: `[population]` the same of the updates themselves.
         products: `[population, 5]` sums of inner products, for policies that learn weights.
+        margin: a factor, for policies that learn their margin.
+        outcomes: of this round's planned scales, how many there were and how many failed, by group.
     """
 
     own: History
@@ -36,6 +38,8 @@ class Memory:
     residual_rms: Tensor
     update_rms: Tensor
     products: Tensor
+    margin: Tensor
+    outcomes: list[tuple[int, int]]
 
     @classmethod
     def empty(
@@ -49,7 +53,8 @@ class Memory:
         own = History(dim, device, precision, capacity or population)
         rms = torch.zeros(2, population, device=device)
         products = torch.zeros(population, 5, dtype=torch.float64, device=device)
-        return cls(own, torch.zeros(dim, device=device), rms[0], rms[1], products)
+        common, margin = torch.zeros(dim, device=device), torch.ones(())
+        return cls(own, common, rms[0], rms[1], products, margin, [])
 
 
 class SideInformation(Protocol):
@@ -59,17 +64,17 @@ class SideInformation(Protocol):
     `predict` and `learn`, then `finish`. All change the memory in place.
 
     Attributes:
-        margin: planned scale over estimated residual RMS.
         broadcasts_scale: whether clients are sent a scale each round.
     """
-
-    @property
-    def margin(self) -> float: ...
 
     @property
     def broadcasts_scale(self) -> bool: ...
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory: ...
+
+    def planned_ratio(self, memory: Memory) -> float:
+        """The margin: planned scale over estimated residual RMS."""
+        ...
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         """`[clients]`: the scales to broadcast."""
@@ -98,11 +103,13 @@ class SideInformation(Protocol):
 class Zero:
     """Expects nothing: coding without side information; clients scale by their own RMS."""
 
-    margin: float = 1.0
     broadcasts_scale: bool = False
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
+
+    def planned_ratio(self, memory: Memory) -> float:
+        return 1.0
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return torch.zeros(len(clients), device=clients.device)
@@ -152,6 +159,9 @@ class Last:
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
 
+    def planned_ratio(self, memory: Memory) -> float:
+        return self.margin
+
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
             memory.residual_rms[forgotten] = 0
@@ -171,7 +181,7 @@ class Last:
         pass
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
-        return self.margin * memory.residual_rms[clients]
+        return self.planned_ratio(memory) * memory.residual_rms[clients]
 
 
 @dataclass(frozen=True)
@@ -193,6 +203,9 @@ class Mean:
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
+
+    def planned_ratio(self, memory: Memory) -> float:
+        return self.margin
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return self.margin * memory.residual_rms[clients]

@@ -45,7 +45,7 @@ def run_round(
         observe(round, updates, side)
     aggregate = received.aggregate.result()
     federation.side_information.finish(
-        state.side, aggregate, len(sampled), federation.residual_gain
+        state.side, aggregate, len(sampled), federation.residual_gain(state.side)
     )
     state.server.step(aggregate)
 
