@@ -65,8 +65,10 @@ def exchange(
 def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Result]:
     """`function` of rows of `vectors` `[clients, dim]` that are best handled together."""
     clients, dim = vectors.shape
-    evenly = -(-clients // torch.get_num_threads())
-    size = max(1, min(evenly, _CHUNK[vectors.device.type] // dim))
+    size = _CHUNK[vectors.device.type] // dim
+    if vectors.is_cpu:
+        size = min(size, -(-clients // torch.get_num_threads()))
+    size = max(1, size)
     return in_threads(
         function,
         [slice(start, min(start + size, clients)) for start in range(0, clients, size)],
@@ -100,7 +102,7 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
 
     # Observer: sees both ends, changes neither.
     error = squared_distances(estimates, updates)
-    nothing_expected = side.stride() == (0, 0) and not bool(side[0, 0])
+    nothing_expected = side.stride(1) == 0 and not bool(side[:, 0].any())
     side_error = energy if nothing_expected else squared_distances(side, updates)
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.

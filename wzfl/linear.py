@@ -67,13 +67,13 @@ class Linear(Last):
         told = self._scales(memory, clients) > 0
         memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
         memory.residual_rms[clients[failed]] *= 2
-        clients, estimates = clients[~failed], estimates[~failed]
+        clients, estimates, told = clients[~failed], estimates[~failed], told[~failed]
         if not len(clients):
             return
-        expected, planned = self.predict(memory, clients), self._scales(memory, clients) > 0
+        expected = self.predict(memory, clients)
         used = squared_distances(expected, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
-        noise = torch.where(planned, used, energy) * max(0.0, 1 - 1 / gain)
+        noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
         residual = (used - noise).clamp_min(1e-3 * used)
         self._regress(memory, clients, estimates, energy)
         memory.residual_rms[clients] = (residual / memory.own.dim).sqrt().float()

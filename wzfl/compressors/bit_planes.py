@@ -16,7 +16,7 @@ from wzfl.polar import block_size, error_rates
 from wzfl.theory import between
 
 _FAILURES = 3e-4  # predicted errors per block
-_RAW = 0.4  # residual's RMS over a plane's spacing up to which its bits are as good as uniform: > 0.9999
+_RAW = 0.4  # spacing, in units of the residual's RMS, below which a plane's bits are as good as uniform
 _CERTAIN = (
     16.0  # spacing, in units of the residual's RMS, beyond which the nearest point is the right one
 )

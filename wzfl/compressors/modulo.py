@@ -6,6 +6,8 @@ from torch import Tensor
 
 from wzfl.kernels.quantize import fold_row, unfold_row
 
+# Far below half the smallest float32, to which a decoded zero vector rounds; nothing is divided by 0.
+SMALLEST_CELL = 1e-60
 SUMS = 4  # of block numbers, modulo 256, every fourth one in each
 
 

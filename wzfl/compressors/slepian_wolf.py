@@ -23,7 +23,7 @@ from wzfl.compressors.envelope import (
     seal_rows,
     split,
 )
-from wzfl.compressors.modulo import fold, unfold
+from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
 from wzfl.kernels import polar
@@ -35,7 +35,6 @@ from wzfl.theory import modulo_moments, posterior_energy
 
 _CHECK_BYTES = 2  # of a block
 _LARGEST_BLOCK = 2**20
-_SMALLEST_CELL = 1e-60
 _TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
 
 
@@ -146,12 +145,12 @@ class SlepianWolf:
     def _estimate(self, code: Design, residual: Tensor, scale: Tensor) -> Tensor:
         if self.estimator == "plain":
             return residual
-        unit = scale.double().clamp_min(_SMALLEST_CELL)[:, None]
+        unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
         return posterior_mean(residual.double() / unit, *_modulo(code)).mul_(unit).float()
 
     def _cell(self, code: Design, scale: Tensor) -> Tensor:
         """`[clients]` float64."""
-        return (scale.double() * code.cell).clamp_min(_SMALLEST_CELL)
+        return (scale.double() * code.cell).clamp_min(SMALLEST_CELL)
 
     def _code(self, dim: int) -> tuple[Allocation, Design]:
         """Which coordinates are sent, and how a block of them is."""
@@ -171,7 +170,7 @@ def _modulo(code: Design) -> tuple[int, float]:
 def _blocks(code: Design, symbols: Tensor) -> np.ndarray:
     """`[clients, blocks, size]`: cell numbers, 0 beyond the last coordinate."""
     padded = torch.nn.functional.pad(symbols, (0, -symbols.shape[1] % code.count))
-    return padded.view(len(symbols), -1, code.count).cpu().numpy()
+    return padded.view(len(symbols), -1, code.count).cpu().numpy().astype(_kind(code), copy=False)
 
 
 def _syndromes(code: Design, symbols: np.ndarray) -> bytes:
@@ -193,8 +192,7 @@ def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray
     """A client's cell numbers `[blocks, size]`, from what was sent and float64 `places`, in cells."""
     size, blocks = block_size(code.count), -(-len(places) // code.count)
     received = np.unpackbits(np.frombuffer(syndromes, np.uint8))
-    kind = np.uint8 if len(code.planes) <= 8 else np.int32
-    symbols = np.zeros((blocks, code.count), kind)
+    symbols = np.zeros((blocks, code.count), _kind(code))
     scratch, start = np.empty(size, np.float32), 0
     for row, first in zip(symbols, range(0, len(places), code.count), strict=True):
         expected, below = places[first : first + code.count], np.zeros(code.count, np.int64)
@@ -212,6 +210,11 @@ def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray
             below[: len(expected)] += bits[: len(expected)].astype(np.int64) << number
         row[:] = below
     return symbols
+
+
+def _kind(code: Design) -> str:
+    """Of cell numbers, whose bytes are hashed; the same on any device."""
+    return "u1" if len(code.planes) <= 8 else "<i4"
 
 
 def _checks(symbols: np.ndarray) -> np.ndarray:

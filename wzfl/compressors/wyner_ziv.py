@@ -20,7 +20,7 @@ from wzfl.compressors.envelope import (
     seal_rows,
     split,
 )
-from wzfl.compressors.modulo import fold, unfold
+from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
@@ -34,9 +34,6 @@ from wzfl.theory import (
     posterior_energy,
     wiener_factor,
 )
-
-# Far below half the smallest float32, to which a decoded zero vector rounds; nothing is divided by 0.
-_SMALLEST_CELL = 1e-60
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ class WynerZiv:
             return residual
         if self.estimator == "wiener":
             return residual.mul_(wiener_factor(2**bits, self._reach(bits), self.rounding))
-        unit = scale.double().clamp_min(_SMALLEST_CELL)[:, None]
+        unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
         mean = posterior_mean(residual.double() / unit, 2**bits, self._reach(bits))
         return mean.mul_(unit).float()
 
@@ -234,10 +231,10 @@ class WynerZiv:
         return own
 
     def _cell(self, bits: int, scale: Tensor) -> Tensor:
-        """`[clients]` float64 cell sizes, at least `_SMALLEST_CELL`."""
+        """`[clients]` float64 cell sizes, at least `SMALLEST_CELL`."""
         step = modulo_step(2**bits, self._reach(bits), self.rounding)
         # float64: update / cell can pass 2**24, where float32 no longer tells neighbours apart.
-        return (scale.double() * step).clamp_min(_SMALLEST_CELL)
+        return (scale.double() * step).clamp_min(SMALLEST_CELL)
 
     def _reach(self, bits: int) -> float:
         if self.reach is not None:
