@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -38,15 +39,18 @@ class Public:
             server plans for and has broadcast. 0 means that it plans nothing: a client then
             normalises by its own RMS and pays for saying so. The tensor's device is where shared
             randomness is drawn.
+        plans: bytes per client that the server has broadcast to it for a compressor that is `Planned`;
+            empty where there is no plan.
 
     Raises:
-        InputError: the scales do not match the clients, or one is negative or not finite.
+        InputError: scales or plans do not match the clients, or a scale is negative or not finite.
     """
 
     seed: int
     round: int
     clients: tuple[int, ...]
     scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
+    plans: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
@@ -56,6 +60,12 @@ class Public:
                 f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
                 f" got {tuple(scale.shape)}: {scale.tolist()[:5]}"
             )
+        plans = tuple(self.plans) or (b"",) * len(clients)
+        if len(plans) != len(clients):
+            raise InputError(
+                f"Public.plans must be one per client or none; got {len(plans)} for {len(clients)} clients"
+            )
+        object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
 
@@ -64,11 +74,14 @@ class Public:
 
     def rows(self, rows: slice) -> "Public":
         """What the clients of these rows alone would know."""
-        return replace(self, clients=self.clients[rows], scale=self.scale[rows])
+        return replace(
+            self, clients=self.clients[rows], scale=self.scale[rows], plans=self.plans[rows]
+        )
 
     def common(self, clients: int) -> "Public":
         """What is shared with all: as many rows, each with the randomness of no client in particular."""
-        return replace(self, clients=(_NOBODY,) * clients, scale=self.scale.new_zeros(clients))
+        nobody = (_NOBODY,) * clients
+        return replace(self, clients=nobody, scale=self.scale.new_zeros(clients), plans=())
 
     def keys(self, purpose: str) -> np.ndarray:
         """`[clients]` uint64: where each client's stream of random words starts."""
@@ -102,11 +115,11 @@ class Public:
         return torch.stack(rows)
 
     def fingerprints(self) -> list[bytes]:
-        """One string per client that differs whenever seed, round, client or scale differ."""
+        """One string per client that differs whenever seed, round, client, scale or plan differ."""
         scales = self.scale.tolist()
         return [
-            struct.pack("<qqqf", self.seed, self.round, client, scale)
-            for client, scale in zip(self.clients, scales, strict=True)
+            struct.pack("<qqqf", self.seed, self.round, client, scale) + plan
+            for client, scale, plan in zip(self.clients, scales, self.plans, strict=True)
         ]
 
     def _digest(self, purpose: str, client: int, size: int) -> bytes:
@@ -138,6 +151,12 @@ def stable_seed(*parts: object) -> int:
     """A 63-bit seed that depends on the parts' text alone, on every machine and in every process."""
     text = "/".join(str(part) for part in parts).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+
+@lru_cache(maxsize=8)
+def permutation(count: int) -> Tensor:
+    """`[count]` int64, the same always and everywhere."""
+    return torch.from_numpy(np.argsort(draws.words(np.uint64(count), count), kind="stable"))
 
 
 def _words(key: Tensor, count: int) -> Tensor:

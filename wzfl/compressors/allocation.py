@@ -1,16 +1,13 @@
 """How a budget of bits is spread over the coordinates of a vector."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import floor
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wzfl.bitpack import packed_size
-from wzfl.kernels.draws import words
-from wzfl.public import Public
+from wzfl.public import Public, permutation
 
 
 @dataclass(frozen=True)
@@ -70,16 +67,10 @@ class Allocation:
             return None
         if not self.shuffled:
             return public.subset("sent", self.dim, self.count)
-        mixed = _permutation(self.count).to(public.scale.device)
+        mixed = permutation(self.count).to(public.scale.device)
         if everything:
             return mixed.expand(len(public.clients), -1)
         return public.subset("sent", self.dim, self.count)[:, mixed]
-
-
-@lru_cache(maxsize=8)
-def _permutation(count: int) -> Tensor:
-    """`[count]` int64, the same always and everywhere."""
-    return torch.from_numpy(np.argsort(words(np.uint64(count), count), kind="stable"))
 
 
 def length(columns: slice) -> int:

@@ -12,6 +12,7 @@ from math import log
 import numpy as np
 from scipy.special import entr
 
+from wzfl.compressors.syndromes import Syndrome
 from wzfl.polar import block_size, error_rates
 from wzfl.theory import between
 
@@ -30,13 +31,11 @@ class Plane:
 
     Attributes:
         ratios: float32 log P(0) / P(1) by place of what is expected within a period of two spacings.
-        sent: positions, in the transformed plane, of what is sent; None: the plane as it is.
-        sent_before: how many of them come before each position, and after the last.
+        syndrome: what is sent.
     """
 
     ratios: np.ndarray
-    sent: np.ndarray | None
-    sent_before: np.ndarray | None
+    syndrome: Syndrome
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +54,7 @@ class Design:
     @property
     def sizes(self) -> list[int]:
         """Bits sent of each plane."""
-        return [self.count if plane.sent is None else len(plane.sent) for plane in self.planes]
+        return [plane.syndrome.size for plane in self.planes]
 
 
 @lru_cache(maxsize=32)
@@ -74,10 +73,10 @@ def design(count: int, bits: int) -> Design:
     chosen = np.zeros(rates.shape, dtype=bool)
     chosen.flat[order] = True
     chosen[:, count:] = False
-    planes = [Plane(ratios, None, None) for ratios in tables[:raw]]
-    for ratios, which in zip(tables[raw:], chosen, strict=True):
-        before = np.concatenate([[0], np.cumsum(which)])
-        planes.append(Plane(ratios, np.flatnonzero(which), before))
+    places = [None] * raw + [np.flatnonzero(which) for which in chosen]
+    planes = [
+        Plane(ratios, Syndrome(count, sent)) for ratios, sent in zip(tables, places, strict=True)
+    ]
     return Design(count, coarsest, tuple(planes))
 
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-import xxhash
 from torch import Tensor
 
 from wzfl.compressors import planned_scale
@@ -25,15 +24,14 @@ from wzfl.compressors.envelope import (
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.posterior import posterior_mean
+from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
 from wzfl.errors import InputError
 from wzfl.kernels import polar
 from wzfl.norms import energies
-from wzfl.polar import block_size
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import modulo_moments, posterior_energy
 
-_CHECK_BYTES = 2  # of a block
 _LARGEST_BLOCK = 2**20
 _TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
 
@@ -81,6 +79,10 @@ class SlepianWolf:
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
+        return seal_rows(self, self.bodies(updates, public), updates.shape[1], public)
+
+    def bodies(self, updates: Tensor, public: Public) -> list[bytes]:
+        """Payloads without their frames."""
         allocation, code = self._code(updates.shape[1])
         rotated = rotate(updates, public, _TURNS)
         own = (energies(rotated) / rotated.shape[1]).sqrt().float()
@@ -92,11 +94,10 @@ class SlepianWolf:
             len(code.planes),
             0,
         )
-        bodies = [
+        return [
             own + _syndromes(code, row)
             for own, row in zip(told, _blocks(code, symbols), strict=True)
         ]
-        return seal_rows(self, bodies, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         return self.decode_checked(payloads, side, public)[0]
@@ -105,12 +106,16 @@ class SlepianWolf:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`."""
+        bodies = open_rows(self, payloads, side.shape[1], public)
+        return self.read(bodies, side, public)
+
+    def read(self, bodies: list[memoryview], side: Tensor, public: Public) -> tuple[Tensor, Tensor]:
+        """As `decode_checked`, of payloads without their frames."""
         allocation, code = self._code(side.shape[1])
         blocks = -(-allocation.count // code.count)
-        bodies = open_rows(self, payloads, side.shape[1], public)
-        sizes = [_CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
+        sizes = [CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
-        checks, syndromes = split(rest, sizes)
+        told, syndromes = split(rest, sizes)
         if not bool((public.scale > 0).all()):
             side = side * (public.scale > 0)[:, None]
         expected = allocation.gather(rotate(side, public, _TURNS), public)
@@ -118,7 +123,7 @@ class SlepianWolf:
         places = (expected.double() / cell[:, None] + noise).cpu().numpy()
         symbols = [_read(code, *row) for row in zip(syndromes, places, strict=True)]
         wrong = np.stack(
-            [_checks(row) != _stored(check) for row, check in zip(symbols, checks, strict=True)]
+            [checks(row) != stored_checks(check) for row, check in zip(symbols, told, strict=True)]
         )
         numbers = np.stack([row.reshape(-1)[: allocation.count] for row in symbols])
         residual, _ = unfold(
@@ -175,52 +180,31 @@ def _blocks(code: Design, symbols: Tensor) -> np.ndarray:
 
 def _syndromes(code: Design, symbols: np.ndarray) -> bytes:
     """Checksums and what is sent of a client's cell numbers `[blocks, size]`."""
-    size, parts = block_size(code.count), []
-    for block in symbols:
-        for number, plane in enumerate(code.planes):
-            bits = np.zeros(size, np.uint8)
-            bits[: code.count] = (block >> number) & 1
-            if plane.sent is None:
-                parts.append(bits[: code.count])
-            else:
-                polar.transform(bits)
-                parts.append(bits[plane.sent])
-    return _checks(symbols).tobytes() + np.packbits(np.concatenate(parts)).tobytes()
+    parts = [
+        plane.syndrome.of(((block >> number) & 1).astype(np.uint8))
+        for block in symbols
+        for number, plane in enumerate(code.planes)
+    ]
+    return checks(symbols).tobytes() + np.packbits(np.concatenate(parts)).tobytes()
 
 
 def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray:
     """A client's cell numbers `[blocks, size]`, from what was sent and float64 `places`, in cells."""
-    size, blocks = block_size(code.count), -(-len(places) // code.count)
+    blocks = -(-len(places) // code.count)
     received = np.unpackbits(np.frombuffer(syndromes, np.uint8))
-    symbols = np.zeros((blocks, code.count), _kind(code))
-    scratch, start = np.empty(size, np.float32), 0
+    symbols, start = np.zeros((blocks, code.count), _kind(code)), 0
     for row, first in zip(symbols, range(0, len(places), code.count), strict=True):
-        expected, below = places[first : first + code.count], np.zeros(code.count, np.int64)
-        for number, (plane, count) in enumerate(zip(code.planes, code.sizes, strict=True)):
-            told, start = received[start : start + count], start + count
-            if plane.sent is None:
-                bits = told
-            else:
-                # Beyond the coordinates bits are known to be 0.
-                ratios, sent = np.full(size, 1e6, np.float32), np.zeros(size, np.uint8)
-                polar.look_up_ratios(expected, below, number, plane.ratios, ratios[: len(expected)])
-                sent[plane.sent] = told
-                bits = np.empty(size, np.uint8)
-                polar.decode(ratios, plane.sent_before, sent, 0, bits, scratch)
-            below[: len(expected)] += bits[: len(expected)].astype(np.int64) << number
-        row[:] = below
+        expected = places[first : first + code.count]
+        lower, ratios = np.zeros(len(expected), np.int64), np.empty(len(expected), np.float32)
+        for number, plane in enumerate(code.planes):
+            polar.look_up_ratios(expected, lower, number, plane.ratios, ratios)
+            bits = plane.syndrome.read(received[start : start + plane.syndrome.size], ratios)
+            lower += bits.astype(np.int64) << number
+            start += plane.syndrome.size
+        row[: len(expected)] = lower
     return symbols
 
 
 def _kind(code: Design) -> str:
     """Of cell numbers, whose bytes are hashed; the same on any device."""
     return "u1" if len(code.planes) <= 8 else "<i4"
-
-
-def _checks(symbols: np.ndarray) -> np.ndarray:
-    """`[blocks]`: two bytes of a hash of each block's cell numbers."""
-    return np.array([xxhash.xxh32_intdigest(block.tobytes()) & 0xFFFF for block in symbols], "<u2")
-
-
-def _stored(checks: memoryview) -> np.ndarray:
-    return np.frombuffer(checks, "<u2")
