@@ -20,6 +20,7 @@ FOUNDATION = {
     "theory",
     "ledger",
     "norms",
+    "residual_model",
     "threads",
     "kernels",
 }
@@ -69,7 +70,10 @@ def test_training_knows_nothing_of_compression():
 
 
 def test_side_information_sees_no_compressor():
-    assert ours("side_information.py") <= {"errors", "history", "norms"}
+    policy = {"errors", "history", "norms", "residual_model", "side_information", "spread"}
+    assert ours("side_information.py") <= policy
+    assert ours("learned.py") <= policy | {"linear"}
+    assert ours("spread.py") <= {"history", "kernels", "public", "residual_model"}
     assert ours("linear.py") <= {"errors", "norms", "side_information"}
     assert ours("history.py") == set()
 

@@ -7,12 +7,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from wzfl.compressors import Compressor, SideInformed
+from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.ledger import BitLedger
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
+from wzfl.residual_model import ResidualModel
 from wzfl.threads import in_threads
 
 Result = TypeVar("Result")
@@ -76,9 +77,18 @@ def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Resu
 
 
 def decode(
-    compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public
+    compressor: Compressor,
+    payloads: list[bytes],
+    side: Tensor,
+    public: Public,
+    model: ResidualModel | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool."""
+    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool.
+
+    `model` is what `public.plans` came from.
+    """
+    if isinstance(compressor, Planned):
+        return compressor.decode_checked(payloads, side, public, model)
     if isinstance(compressor, SideInformed):
         return compressor.decode_checked(payloads, side, public)
     nothing_failed = torch.zeros(len(side), dtype=torch.bool, device=side.device)
@@ -98,7 +108,7 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
     # Server: sees payloads, public and its own memory.
     ledger.sent_up(payloads)
     side = policy.predict(state.side, clients)
-    estimates, failed = _received(federation.compressor, state, clients, payloads, side, public)
+    estimates, failed = _received(federation, state, clients, payloads, side, public)
 
     # Observer: sees both ends, changes neither.
     error = squared_distances(estimates, updates)
@@ -126,7 +136,7 @@ def _sent(
 
 
 def _received(
-    compressor: Compressor,
+    federation: Federation,
     state: State,
     clients: Tensor,
     payloads: list[bytes],
@@ -134,7 +144,8 @@ def _received(
     public: Public,
 ) -> tuple[Tensor, Tensor]:
     """Estimates and failures; a server that remembers its clients learns what was sent."""
-    estimates, failed = decode(compressor, payloads, side, public)
+    compressor, model = federation.compressor, federation.residual_model(state.side, clients)
+    estimates, failed = decode(compressor, payloads, side, public, model)
     if isinstance(compressor, ClientMemory) and state.server_memory is not None:
         memory = state.server_memory[clients]
         estimates, state.server_memory[clients] = compressor.received(memory, estimates, public)

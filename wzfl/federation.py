@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from wzfl.client import ClientWork, Shard
-from wzfl.compressors import Compressor, SideInformed
+from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientMemory
 from wzfl.models import Model
+from wzfl.residual_model import ResidualModel
 from wzfl.server import Server
-from wzfl.side_information import Memory, SideInformation
+from wzfl.side_information import Memory, ModelsResiduals, SideInformation
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,20 @@ class Federation:
                 f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
                 f" got {self.clients_per_round}"
             )
+
+    @property
+    def models_residuals(self) -> bool:
+        """Whether the server plans payloads from a model, rather than from a scale."""
+        return isinstance(self.compressor, Planned) and isinstance(
+            self.side_information, ModelsResiduals
+        )
+
+    def residual_model(self, memory: Memory, clients: Tensor) -> ResidualModel | None:
+        """What the compressor decodes with, if it was planned from a model."""
+        if self.models_residuals:
+            assert isinstance(self.side_information, ModelsResiduals)
+            return self.side_information.model(memory, clients)
+        return None
 
     def residual_gain(self, memory: Memory) -> float:
         """Energy of decoded over true residuals, as the side information plans for it."""

@@ -57,20 +57,20 @@ class Linear(Last):
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`."""
-        own, weights = memory.own.read(clients.tolist()), self._weights(memory, clients)
-        return torch.addcmul(weights[:, :1] * own, weights[:, 1:], memory.common)
+        return self._weighted_sum(memory, clients)
 
     def learn(
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> None:
         """See `SideInformation`; of a failed row only that its scale was too small."""
-        told = self._scales(memory, clients) > 0
+        told = self._planned(memory, clients)
         memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
-        memory.residual_rms[clients[failed]] *= 2
-        clients, estimates, told = clients[~failed], estimates[~failed], told[~failed]
+        self._beware(memory, clients[failed])
+        kept = ~self._unread(memory, clients, estimates, failed)
+        clients, estimates, told = clients[kept], estimates[kept], told[kept]
         if not len(clients):
             return
-        expected = self.predict(memory, clients)
+        expected = self._weighted_sum(memory, clients)
         used = squared_distances(expected, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
         noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
@@ -91,8 +91,27 @@ class Linear(Last):
         memory.outcomes.clear()
         if self.failure_rate is not None and planned:
             surprise = (failed - self.failure_rate * planned) * min(1.0, _PACE / planned)
-            least = _LEAST_MARGIN / self.margin
-            memory.margin.mul_(exp(surprise / _PACE)).clamp_(least, _LARGEST_FACTOR)
+            self._adjust_margin(memory, surprise / _PACE)
+
+    def _adjust_margin(self, memory: Memory, surprise: float) -> None:
+        """`surprise`: the share of failures beyond the one that is wanted."""
+        memory.margin.mul_(exp(surprise)).clamp_(_LEAST_MARGIN / self.margin, _LARGEST_FACTOR)
+
+    def _weighted_sum(self, memory: Memory, clients: Tensor) -> Tensor:
+        own, weights = memory.own.read(clients.tolist()), self._weights(memory, clients)
+        return torch.addcmul(weights[:, :1] * own, weights[:, 1:], memory.common)
+
+    def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
+        """`[clients]`: for whom something was planned that can have failed."""
+        return self._scales(memory, clients) > 0
+
+    def _unread(self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+        """`[clients]`: whose estimates say nothing of their updates."""
+        return failed
+
+    def _beware(self, memory: Memory, clients: Tensor) -> None:
+        """Expects more of clients whose decoding failed."""
+        memory.residual_rms[clients] *= 2
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
         planned = super()._scales(memory, clients)

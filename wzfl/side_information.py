@@ -8,7 +8,7 @@ et al. 2019).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from torch import Tensor
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS, History
 from wzfl.norms import squared_distances
+from wzfl.residual_model import ResidualModel
+from wzfl.spread import Spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class Memory:
         products: `[population, 5]` sums of inner products, for policies that learn weights.
         margin: a factor, for policies that learn their margin.
         outcomes: of this round's planned scales, how many there were and how many failed, by group.
+        spread: where residuals are large, for policies that model them.
     """
 
     own: History
@@ -40,6 +43,7 @@ class Memory:
     products: Tensor
     margin: Tensor
     outcomes: list[tuple[int, int]]
+    spread: Spread | None = None
 
     @classmethod
     def empty(
@@ -96,6 +100,15 @@ class SideInformation(Protocol):
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """Learns from the round's aggregate `[dim]` over so many clients."""
+        ...
+
+
+@runtime_checkable
+class ModelsResiduals(Protocol):
+    """A policy that expects more of some coordinates' residuals than of others'."""
+
+    def model(self, memory: Memory, clients: Tensor) -> ResidualModel:
+        """Of the residuals from what `predict` gives; the same until `learn`."""
         ...
 
 

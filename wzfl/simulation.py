@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wzfl.client import batch_seed
 from wzfl.cohort import Cohort
+from wzfl.compressors import Planned
 from wzfl.compressors.envelope import float32_bytes, float32_rows
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.errors import InputError
@@ -16,6 +17,7 @@ from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, mean_ratio
 from wzfl.public import Public, stable_seed
 from wzfl.server import Server
+from wzfl.threads import in_threads
 from wzfl.uplink import receive
 
 # Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
@@ -112,13 +114,32 @@ def _broadcast(
     server = Public(federation.seed, round, (-1,)).to(weights.device)
     (payload,) = Uncompressed().encode(weights[None], server)
     ledger.sent_down([payload] * len(sampled))
+    clients = torch.tensor(sampled, device=weights.device)
+    planned = policy.plan(state.side, clients)
     scale = torch.zeros(len(sampled), device=weights.device)
-    if policy.broadcasts_scale:
-        clients = torch.tensor(sampled, device=weights.device)
-        scales = float32_bytes(policy.plan(state.side, clients)[:, None])
+    plans: tuple[bytes, ...] = ()
+    if federation.models_residuals:
+        plans = _plans(federation, state, clients)
+        ledger.sent_down(plans)
+    elif policy.broadcasts_scale:
+        scales = float32_bytes(planned[:, None])
         ledger.sent_down(scales)
         scale = float32_rows(scales, weights.device)[:, 0]
     return (
         Uncompressed().decode([payload], weights[None], server)[0],
-        Public(federation.seed, round, sampled, scale),
+        Public(federation.seed, round, sampled, scale, plans),
     )
+
+
+def _plans(federation: Federation, state: State, clients: Tensor) -> tuple[bytes, ...]:
+    """For each client, in which way to send what the server's model does not tell."""
+
+    def of(client: Tensor) -> bytes:
+        model = federation.residual_model(state.side, client)
+        assert isinstance(federation.compressor, Planned)
+        assert model is not None
+        side = federation.side_information.predict(state.side, client)
+        (plan,) = federation.compressor.plan(model, side)
+        return plan
+
+    return tuple(in_threads(of, list(clients.split(1))))

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from wzfl.public import Public
+from wzfl.residual_model import ResidualModel
 
 
 class Compressor(Protocol):
@@ -74,4 +75,29 @@ class SideInformed(Protocol):
         For a Gaussian residual whose RMS per coordinate is `public.scale / scale_ratio`. Above 1 for an
         unbiased estimate, whose error adds to the residual; below 1 for a shrunk one.
         """
+        ...
+
+
+@runtime_checkable
+class Planned(Protocol):
+    """A compressor that the server plans for, client by client, from a model of the residuals.
+
+    It is `SideInformed` too; where there is no plan, it needs no model.
+    """
+
+    def plan(self, model: ResidualModel, side: Tensor) -> list[bytes]:
+        """What the server, which expects `side` `[clients, dim]`, broadcasts to each client.
+
+        Empty where nothing can be planned.
+        """
+        ...
+
+    def decode_checked(
+        self,
+        payloads: list[bytes],
+        side: Tensor,
+        public: Public,
+        model: ResidualModel | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """As that of `SideInformed`; `model` is the one that `public.plans` came from."""
         ...

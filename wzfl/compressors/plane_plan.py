@@ -1,0 +1,223 @@
+"""Cell size and bits per plane that fit a budget, from what the server expects of residuals.
+
+The server plans and broadcasts; both ends read the plan. Which transformed bits of a plane are sent
+follows from how many, so that a plan is a few numbers.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from wzfl.compressors import stretch
+from wzfl.errors import InputError
+from wzfl.kernels import density as kernel
+from wzfl.polar import error_rates
+from wzfl.residual_model import Density, Recent
+
+_FAILURES = 3e-4  # predicted errors per plane of a block
+_SAMPLES = 2**14  # residuals drawn to estimate entropies
+_MOST_PLANES = 40
+LARGEST = 2.0**62  # cell number, in magnitude
+_CLOSE = 0.995  # to the budget
+_REFINEMENTS = 12  # of the cell size
+_STEPS = 20  # of the search for the cell size
+# Entropies for which codes are designed; between them is interpolated.
+_DESIGNED = np.concatenate(
+    [
+        np.geomspace(1e-5, 0.05, 16, endpoint=False),
+        np.linspace(0.05, 0.95, 24, endpoint=False),
+        1 - np.geomspace(0.05, 1e-3, 8),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Of all blocks of a client's cell numbers.
+
+    Attributes:
+        cell: size of a cell; a float32.
+        level: of the values that it was made for, see `wzfl.compressors.stretch`, a float32; cells are
+            stretched until values are on it. 0: they are not.
+        sent: of each plane, the highest first, bits sent per block; all of them: the plane as it is.
+    """
+
+    cell: float
+    level: float
+    sent: tuple[int, ...]
+
+    def to_bytes(self) -> bytes:
+        return struct.pack(f"<2f{len(self.sent)}I", self.cell, self.level, *self.sent)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Plan":
+        """Raises `InputError` where it can not be one."""
+        planes = len(data) // 4 - 2
+        if len(data) % 4 or not 1 <= planes <= _MOST_PLANES:
+            raise InputError(
+                f"a plan is 8 bytes and 4 for each of 1 to {_MOST_PLANES} planes; got {len(data)}"
+            )
+        cell, level, *sent = struct.unpack(f"<2f{planes}I", data)
+        if not (0 < cell < np.inf and 0 <= level < np.inf):
+            raise InputError(f"a plan's cells are of a positive size; got {cell}, level {level}")
+        return cls(cell, level, tuple(sent))
+
+
+@lru_cache(maxsize=64)
+def sent_places(size: int, bits: int) -> np.ndarray:
+    """Which of a transformed plane of `size` bits are sent if `bits` of them are, ascending."""
+    level = min(int(np.searchsorted(_needs(size), bits)), len(_DESIGNED) - 1)
+    return np.sort(_order(size, level)[:bits])
+
+
+def bits_needed(entropy: float, size: int) -> int:
+    """Of a plane of `size` bits of conditional `entropy`, for `_FAILURES` errors; all, next to 1 bit."""
+    if entropy >= _DESIGNED[-1]:
+        return size
+    needs = _needs(size)
+    # Entropies below the lowest are not told apart by the residuals drawn.
+    return min(size, int(np.interp(entropy, _DESIGNED, needs)))
+
+
+def plan(
+    recent: Recent, expected: np.ndarray, density: Density, margin: float, size: int, bits: int
+) -> Plan | None:
+    """The finest cells whose numbers `bits` bits per block of `size` tell; None where not even the coarsest.
+
+    Residuals are planned to be as the `recent` ones were, from float32 `expected` `[n]`, of coordinates at
+    random; planes have other entropies where values are expected next to multiples of large powers of two.
+    Of entropies H, H + `margin` sqrt(H) are planned for: rare events come in varying numbers.
+    """
+    generator = np.random.default_rng(0)
+    recent = recent.resized(_SAMPLES)
+    residuals, unit = np.empty(_SAMPLES), density.unit
+    kernel.draw(
+        *(recent.starts / unit, recent.widths / unit, recent.contexts),
+        *(generator.random(_SAMPLES), density.tables, residuals),
+    )
+    expected = np.resize(expected, _SAMPLES).astype(np.float64) / unit
+    noise = generator.random(_SAMPLES)
+    sample = _Sample(recent.contexts, expected, residuals, noise, density, margin)
+    cell, sent = sample.fit(size, bits)
+    told = float(np.float32(cell * unit))
+    if not sent or not 0 < told < np.inf:
+        return None
+    level = 0.0
+    if recent.read and not expected.any():  # residuals are the values themselves
+        level = stretch.level(residuals.astype(np.float32), cell)
+    return Plan(told, float(np.float32(level)), sent)
+
+
+def halves(
+    places: np.ndarray, starts: np.ndarray, plane: int, planes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """int64 `[n]`: where the 2**plane cells of either value of a plane's bit start.
+
+    int64 `starts` are those of the cells that the planes above leave. For the highest plane both are taken
+    where they are nearest to `places`.
+    """
+    if plane < planes - 1:
+        return starts, starts + 2**plane
+    return _nearest(0, places, planes), _nearest(2**plane, places, planes)
+
+
+def _nearest(start: int, places: np.ndarray, planes: int) -> np.ndarray:
+    """Of the stretches of 2**(planes - 1) cells that start at `start` modulo 2**planes."""
+    period = 2.0**planes
+    turns = np.floor((places - start - period / 4) / period + 0.5)
+    return start + (turns.clip(-LARGEST / period, LARGEST / period) * period).astype(np.int64)
+
+
+def _bits(sent: tuple[int, ...]) -> int:
+    """With a byte of hash per plane."""
+    return sum(sent) + 8 * len(sent)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Residuals from what is expected, in units, and the dither of their cells."""
+
+    contexts: np.ndarray
+    expected: np.ndarray
+    residuals: np.ndarray
+    noise: np.ndarray
+    density: Density
+    margin: float
+
+    def fit(self, size: int, bits: int) -> tuple[float, tuple[int, ...]]:
+        """The cell size, and bits per plane that fit in `bits`; none if nothing does."""
+        cell, slope = self._cell(0.8 * bits / size), -0.7
+        found: tuple[float, tuple[int, ...]] = (cell, ())
+        before: tuple[float, float] | None = None
+        for _ in range(_REFINEMENTS):
+            sent = tuple(bits_needed(entropy, size) for entropy in self.entropies(cell))
+            used = _bits(sent) / size
+            if used <= bits / size and (not found[1] or cell < found[0]):
+                found = cell, sent
+            if _CLOSE * bits <= used * size <= bits:
+                break
+            if before is not None and cell != before[0]:
+                slope = (used - before[1]) / float(np.log2(cell / before[0]))
+                slope = min(max(slope, -1.0), -0.05)
+            before = cell, used
+            cell *= 2.0 ** (((1 + _CLOSE) / 2 * bits / size - used) / slope)
+        return found
+
+    def _cell(self, rate: float) -> float:
+        """Such that cell numbers have `rate` bits of entropy."""
+        finest, coarsest = 1e-12, 1e6
+        for _ in range(_STEPS):
+            middle = (finest * coarsest) ** 0.5
+            fine = self.information(middle) > rate
+            finest, coarsest = (middle, coarsest) if fine else (finest, middle)
+        return coarsest
+
+    def information(self, cell: float) -> float:
+        """Bits per cell number."""
+        starts = (self._numbers(cell) - self._places(cell)) * cell
+        model = self.density
+        return kernel.information(starts, cell, self.contexts, model.tables)
+
+    def entropies(self, cell: float) -> list[float]:
+        """Of each plane given those above, the highest first, margin included."""
+        model, places, numbers = self.density, self._places(cell), self._numbers(cell)
+        planes = max(1, int(np.ceil(np.log2(4 * model.reach / cell + 2))))
+        planes = min(planes, _MOST_PLANES)
+        starts, ratios, entropies = np.zeros(_SAMPLES, np.int64), np.empty(_SAMPLES), []
+        for plane in reversed(range(planes)):
+            zero, one = halves(places, starts, plane, planes)
+            kernel.log_ratios(
+                *((zero - places) * cell, (one - places) * cell),
+                *(2.0**plane * cell, self.contexts, model.tables, ratios),
+            )
+            bits = (numbers >> plane) & 1 == 1
+            surprise = np.logaddexp(0, np.where(bits, ratios, -ratios)).mean() / np.log(2)
+            entropies.append(min(1.0, float(surprise + self.margin * surprise**0.5)))
+            starts = np.where(bits, one, zero)
+        return entropies
+
+    def _numbers(self, cell: float) -> np.ndarray:
+        numbers = np.floor(self.residuals / cell + self._places(cell))
+        return numbers.clip(-LARGEST, LARGEST).astype(np.int64)
+
+    def _places(self, cell: float) -> np.ndarray:
+        return self.expected / cell + self.noise
+
+
+@lru_cache(maxsize=8)
+def _needs(size: int) -> np.ndarray:
+    """By designed entropy: bits to send for `_FAILURES` errors."""
+    needs = []
+    for entropy in _DESIGNED:
+        rates = np.sort(error_rates(float(entropy), size)[:size])
+        needs.append(size - int(np.searchsorted(np.cumsum(rates), _FAILURES, "right")))
+    return np.maximum.accumulate(np.array(needs))
+
+
+@lru_cache(maxsize=64)
+def _order(size: int, level: int) -> np.ndarray:
+    """Places of a transformed plane, the least certain first."""
+    rates = error_rates(float(_DESIGNED[level]), size)[:size]
+    return np.argsort(-rates, kind="stable").astype(np.int32)

@@ -1,0 +1,158 @@
+"""One client's cell numbers as syndromes, after a plan that was broadcast."""
+
+import struct
+from dataclasses import dataclass, replace
+
+import numpy as np
+import xxhash
+
+from wzfl.compressors import stretch
+from wzfl.compressors.envelope import check_sizes
+from wzfl.compressors.plane_plan import LARGEST, Plan, halves, sent_places
+from wzfl.compressors.syndromes import Syndrome
+from wzfl.kernels import density as kernel
+from wzfl.residual_model import ANYWHERE, Density
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedPlanes:
+    """Both ends of it, for vectors `[dim]` in blocks of `size`.
+
+    A payload is a byte that says how cells are stretched, a byte of hash per plane and block, and what is
+    sent of each plane, the highest first.
+
+    Attributes:
+        noise: float32 `[dim]` in [0, 1), the shared dither.
+    """
+
+    plan: Plan
+    size: int
+    noise: np.ndarray
+
+    def write(self, vector: np.ndarray) -> bytes:
+        """Of float32 `[dim]`."""
+        step = self._step(vector)
+        places = self._places(vector, stretch.factor(step))
+        numbers = np.floor(places).clip(-LARGEST, LARGEST).astype(np.int64)
+        checks, told = bytearray(), []
+        for first in range(0, len(vector), self.size):
+            block = numbers[first : first + self.size]
+            for plane, syndrome in self._planes():
+                bits = np.zeros(self.size, np.uint8)
+                bits[: len(block)] = (block >> plane) & 1
+                told.append(syndrome.of(bits))
+                checks.append(_check(block >> plane))
+        return struct.pack("b", step) + checks + np.packbits(np.concatenate(told)).tobytes()
+
+    def read(
+        self, body: memoryview, expected: np.ndarray, contexts: np.ndarray, density: Density
+    ) -> "Reading":
+        """What a payload tells of vector - `expected`.
+
+        In a block with a misread plane, what is below it stays unknown.
+
+        Raises:
+            PayloadError: a body is not of its size.
+        """
+        blocks, bits = -(-len(expected) // self.size), sum(self.plan.sent)
+        checks = len(self.plan.sent) * blocks
+        check_sizes([body], [1 + checks + -(-bits * blocks // 8)])
+        factor, body = stretch.factor(*struct.unpack("b", body[:1])), body[1:]
+        received = np.unpackbits(np.frombuffer(body[checks:], np.uint8))
+        places, planes = self._places(expected, factor), self._planes()
+        density, cell = replace(density, unit=density.unit * factor), self.plan.cell * factor
+        starts, widths, misread = np.empty(len(places)), np.empty(len(places)), False
+        for block in range(blocks):
+            here = slice(block * self.size, (block + 1) * self.size)
+            message = _Message(
+                body[block * len(planes) : (block + 1) * len(planes)],
+                received[block * bits : (block + 1) * bits],
+            )
+            reader = _Reader(places[here], contexts[here], density, cell, len(planes))
+            misread |= reader.read(message, planes)
+            starts[here], widths[here] = reader.cells()
+        return Reading(starts, widths, factor, misread)
+
+    def _step(self, vector: np.ndarray) -> int:
+        """By which cells are stretched."""
+        if not self.plan.level:
+            return 0
+        return stretch.step_for(vector, self.plan.cell, self.plan.level)
+
+    def _places(self, vector: np.ndarray, factor: float) -> np.ndarray:
+        """In stretched cells, dithered."""
+        return vector.astype(np.float64) / (self.plan.cell * factor) + self.noise
+
+    def _planes(self) -> list[tuple[int, Syndrome]]:
+        """The highest first."""
+        syndromes = [
+            Syndrome(self.size, None if bits >= self.size else sent_places(self.size, bits))
+            for bits in self.plan.sent
+        ]
+        return list(zip(reversed(range(len(syndromes))), syndromes, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a payload tells of a residual.
+
+    Attributes:
+        starts: float64 `[dim]`, from where it lies.
+        widths: float64 `[dim]`, within which.
+        stretch: by which factor it was told to be larger than planned.
+        misread: whether a plane's check failed.
+    """
+
+    starts: np.ndarray
+    widths: np.ndarray
+    stretch: float
+    misread: bool
+
+
+@dataclass(frozen=True)
+class _Message:
+    """Of a block: a hash byte per plane, and the bits of all."""
+
+    checks: memoryview
+    bits: np.ndarray
+
+
+class _Reader:
+    """Narrows down, plane by plane, in which cells a block's values lie."""
+
+    def __init__(
+        self, places: np.ndarray, contexts: np.ndarray, density: Density, cell: float, planes: int
+    ) -> None:
+        self._places, self._contexts, self._density = places, contexts, density
+        self._cell, self._planes = cell, planes
+        self._known = planes  # planes that are not known, from the lowest
+        self._starts = np.zeros(len(places), np.int64)  # of the cells left
+
+    def read(self, message: _Message, planes: list[tuple[int, Syndrome]]) -> bool:
+        """Whether a check failed; what is below then stays unknown."""
+        ratios, start = np.empty(len(self._places)), 0
+        for check, (plane, syndrome) in zip(message.checks, planes, strict=True):
+            told, start = message.bits[start : start + syndrome.size], start + syndrome.size
+            zero, one = halves(self._places, self._starts, plane, self._planes)
+            if syndrome.places is not None:
+                unit = self._cell / self._density.unit
+                kernel.log_ratios(
+                    *((zero - self._places) * unit, (one - self._places) * unit),
+                    *(2.0**plane * unit, self._contexts, self._density.tables, ratios),
+                )
+            starts = np.where(syndrome.read(told, ratios), one, zero)
+            if _check(starts >> plane) != check:
+                return True
+            self._starts, self._known = starts, plane
+        return False
+
+    def cells(self) -> tuple[np.ndarray, float]:
+        """Where residuals lie: starts, and the width from there."""
+        if self._known == self._planes:
+            return np.full(len(self._places), -ANYWHERE), 2 * ANYWHERE
+        return (self._starts - self._places) * self._cell, 2.0**self._known * self._cell
+
+
+def _check(numbers: np.ndarray) -> int:
+    """A byte of a hash."""
+    return xxhash.xxh3_64_intdigest(numbers.astype("<i8", copy=False).tobytes()) & 0xFF

@@ -1,0 +1,97 @@
+"""Side information that also knows where in a vector the residuals' energy will lie."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from wzfl.errors import InputError
+from wzfl.linear import Linear
+from wzfl.norms import squared_distances
+from wzfl.residual_model import ResidualModel
+from wzfl.side_information import Memory
+from wzfl.spread import Spread
+
+_HELPS = 0.7  # RMS of residuals, over that of updates, below which predictions are used
+_FIRST_MARGIN = 0.05
+_MARGIN_STEP, _MARGINS = 0.05, (0.01, 0.3)  # where everything fails; least and largest
+
+
+@dataclass(frozen=True)
+class Learned(Linear):
+    """`Linear`, and a model of the residuals for compressors that are planned with one.
+
+    For every coordinate the server keeps a running mean of squared residuals, of each client and on average
+    over the clients of the last round. Each says how large a residual to expect there; how large they then
+    are is counted (`Spread`), and the expectation that tells more is what the next round is planned with: a
+    client's own history where clients differ, the average where batches are small. A client of which
+    nothing is known is expected to be average.
+
+    After a failure the client's margin on entropies doubles and then shrinks back; where nothing of an
+    update was read, its residuals are expected to be twice as large. The margin of all follows
+    `failure_rate`, as `Linear`'s on scales does.
+
+    Attributes:
+        pace: weight of the latest residual in the running mean of its square.
+    """
+
+    pace: float = 0.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.pace <= 1:
+            raise InputError(f"side_information.pace must be in (0, 1]; got {self.pace}")
+
+    def init(self, population: int, dim: int, device: torch.device) -> Memory:
+        """See `SideInformation`."""
+        memory = super().init(population, dim, device)
+        memory.margin.fill_(_FIRST_MARGIN)
+        spread = Spread.empty(population, dim, device, self.capacity, self.pace)
+        return replace(memory, spread=spread)
+
+    def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        """See `SideInformation`."""
+        _spread(memory).expect(clients.tolist())
+        return super().plan(memory, clients)
+
+    def predict(self, memory: Memory, clients: Tensor) -> Tensor:
+        """See `SideInformation`; nothing where history is hardly better."""
+        helps = memory.residual_rms[clients] < _HELPS * memory.update_rms[clients]
+        return self._weighted_sum(memory, clients) * helps[:, None]
+
+    def model(self, memory: Memory, clients: Tensor) -> ResidualModel:
+        """See `ModelsResiduals`."""
+        return _spread(memory).model(clients, float(memory.margin))
+
+    def learn(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+    ) -> None:
+        """See `SideInformation`; what planned payloads told of residuals is already learned."""
+        if _spread(memory).unit == 0:
+            residuals = estimates - self.predict(memory, clients)
+            for client, residual in zip(clients.tolist(), residuals, strict=True):
+                _spread(memory).add(client, residual.square_())
+        super().learn(memory, clients, estimates, failed, gain)
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        """See `SideInformation`."""
+        super().finish(memory, mean, clients, gain)
+        _spread(memory).finish()
+
+    def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
+        return torch.full_like(clients, _spread(memory).unit > 0, dtype=torch.bool)
+
+    def _adjust_margin(self, memory: Memory, surprise: float) -> None:
+        memory.margin.add_(_MARGIN_STEP * surprise).clamp_(*_MARGINS)
+
+    def _unread(self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+        moved = squared_distances(self.predict(memory, clients), estimates).to(clients.device)
+        return failed & (moved == 0)
+
+    def _beware(self, memory: Memory, clients: Tensor) -> None:
+        _spread(memory).beware(clients)
+
+
+def _spread(memory: Memory) -> Spread:
+    assert memory.spread is not None
+    return memory.spread

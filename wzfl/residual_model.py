@@ -1,0 +1,161 @@
+"""What the server expects of residuals beyond their mean: how large each coordinate's may be.
+
+Gradients are far from Gaussian vectors: most of their energy lies in few coordinates, and these are much
+the same from round to round. A context, coordinate by coordinate, stands for a magnitude of earlier
+residuals there; how residuals are distributed in each context is counted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+
+import numpy as np
+from torch import Tensor
+
+from wzfl.kernels import density as kernel
+from wzfl.kernels.density import BINS
+
+_PRIOR = 20.0  # residuals that the shape common to all contexts stands for in each of them
+_SELDOM = 1e-3  # share of the common shape that is spread over all bins
+ANYWHERE = 1e60  # where a residual of which nothing is known does not lie beyond
+_FALLS, _RISES = 0.85, 0.35  # from a bin to the next, of the shape before anything was counted
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """Of a residual in each context: symmetric, uniform within half octaves.
+
+    Attributes:
+        unit: in which magnitudes are measured.
+        tables: `[4, contexts, bins]`, see `wzfl.kernels.density`.
+        reach: magnitude, in units, beyond which nothing was seen.
+    """
+
+    unit: float
+    tables: np.ndarray
+    reach: float
+
+    @classmethod
+    def of(cls, counts: np.ndarray, unit: float) -> "Density":
+        """From float64 counts `[contexts, bins]`.
+
+        Magnitudes relative to their context's are counted over all contexts too, as a prior for those in
+        which little was seen.
+        """
+        shape = np.zeros(2 * BINS)  # by bin - context + BINS
+        for context in range(BINS):
+            shape[BINS - context : 2 * BINS - context] += counts[context]
+        if shape.sum() == 0:
+            offsets = np.arange(-BINS, BINS)
+            shape = np.where(offsets < 0, _FALLS, _RISES) ** np.abs(offsets)
+        shape = shape / shape.sum() * (1 - _SELDOM) + _SELDOM / len(shape)
+        prior = np.stack([shape[BINS - context : 2 * BINS - context] for context in range(BINS)])
+        share = counts + _PRIOR * prior / prior.sum(axis=1, keepdims=True)
+        share /= share.sum(axis=1, keepdims=True)
+        edges = np.array([kernel.edge(bin) for bin in range(BINS + 1)])
+        start, end = edges[:-1], edges[1:]
+        moments = [np.ones(BINS), (start + end) / 2, (start**2 + start * end + end**2) / 3]
+        before = [np.cumsum(share * moment, axis=1) - share * moment for moment in moments]
+        seen = np.flatnonzero(counts.sum(axis=0) > 0.5)
+        return cls(unit, np.stack([share, *before]), edges[seen[-1] + 1 if len(seen) else BINS])
+
+
+@dataclass(frozen=True, eq=False)
+class Recent:
+    """Some residuals of a round before, and what was expected of them.
+
+    Attributes:
+        coordinates: int64 `[n]`, which ones.
+        contexts: uint8 `[n]`.
+        starts: `[n]`, from where they lie.
+        widths: `[n]`, within which.
+    """
+
+    coordinates: np.ndarray
+    contexts: np.ndarray
+    starts: np.ndarray
+    widths: np.ndarray
+
+    @classmethod
+    def unseen(cls, coordinates: np.ndarray, contexts: np.ndarray) -> "Recent":
+        """Residuals of which no more is known than what was expected."""
+        anywhere = np.full(len(coordinates), ANYWHERE)
+        return cls(coordinates, contexts, -anywhere, 2 * anywhere)
+
+    @property
+    def read(self) -> bool:
+        """Whether they were ever read."""
+        return bool(self.widths.min() < ANYWHERE)
+
+    def larger(self, factor: float) -> "Recent":
+        """The same, by `factor`."""
+        return replace(self, starts=self.starts * factor, widths=self.widths * factor)
+
+    def resized(self, count: int) -> "Recent":
+        """As many, repeated where there are fewer."""
+        return Recent(*(np.resize(value, count) for value in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Expectation:
+    """Of some clients' residuals.
+
+    Attributes:
+        contexts: uint8 `[clients, dim]`.
+        density: by context.
+    """
+
+    contexts: np.ndarray
+    density: Density
+
+    def explain(
+        self, row: int, starts: np.ndarray, widths: np.ndarray, stretch: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior means `[dim]` of residuals and of their squares, and counts `[contexts, bins]`.
+
+        Residuals of a row are known to lie within `widths` from `starts`, and to be larger than expected
+        by a factor of `stretch`.
+        """
+        unit, counts = self.density.unit * stretch, np.zeros((BINS, BINS))
+        means, squares = np.empty(len(starts)), np.empty(len(starts))
+        kernel.explain(
+            *(starts / unit, widths / unit, self.contexts[row], self.density.tables),
+            *(means, squares, counts),
+        )
+        return means * unit, squares * unit**2, counts.clip(min=0)
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualModel:
+    """Of the residuals of some clients; the server's alone.
+
+    Attributes:
+        expectation: the best one; None before anything is known.
+        recent: by row, residuals that those to come are planned to be like.
+        margins: by row, bits planned for beyond an entropy of 1; in proportion to the square root of others.
+        explain: of a row, the posterior means `[dim]` of residuals that lie within widths from starts and
+            are stretched by a factor; the model learns of them.
+    """
+
+    expectation: Expectation | None
+    recent: list[Recent]
+    margins: list[float]
+    explain: Callable[[int, np.ndarray, np.ndarray, float], np.ndarray]
+
+
+def bins_of(magnitudes: Tensor, unit: float) -> np.ndarray:
+    """uint8 `[clients, dim]`: which half octave each is in; a context where magnitudes are expected ones."""
+    values = magnitudes.detach().float().cpu().numpy()
+    bins = np.empty(values.shape, np.uint8)
+    for row, numbers in zip(values, bins, strict=True):
+        kernel.bin_numbers(row, 1 / unit, numbers)
+    return bins
+
+
+def uncertainty(counts: np.ndarray) -> float:
+    """Mean bits of a residual's bin, given its context; infinite before anything was counted."""
+    if not counts.any():
+        return inf
+    totals = counts.sum(axis=1, keepdims=True)
+    chance = np.divide(counts, totals, out=np.ones_like(counts), where=counts > 0)
+    return float(-(counts * np.log2(chance)).sum() / totals.sum())

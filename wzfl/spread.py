@@ -1,0 +1,170 @@
+"""Where in a vector residuals are large: what the server has seen of it."""
+
+from dataclasses import dataclass, field
+from math import log2
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wzfl.history import History
+from wzfl.kernels.density import BINS
+from wzfl.public import permutation
+from wzfl.residual_model import (
+    Density,
+    Expectation,
+    Recent,
+    ResidualModel,
+    bins_of,
+    uncertainty,
+)
+
+_FORGET = 0.5  # weight of what was counted in the rounds before
+_CAUTION, _CALM, _WORST = 2.0, 0.93, 8.0  # of a client's margin: after a failure, none, at most
+_MOST_DOUBT = 8.0
+_RECENT = 2**14  # residuals of a client that are kept
+_OWN, _COMMON = 0, 1
+
+
+@dataclass(eq=False)
+class Spread:
+    """Two expectations of how large residuals are, coordinate by coordinate, and how large they then were.
+
+    Source: wzfl's own. Counting outcomes by quantized predictions is context modelling, as in lossless
+    coding of images (Wu & Memon, "Context-Based, Adaptive, Lossless Image Coding", IEEE Trans. Commun.
+    45(4), 1997); here only the decoder does it.
+
+    Attributes:
+        own: by client, running means of squared residuals.
+        common: `[dim]`, their mean over the clients of the last round.
+        counts: `[2, contexts, bins]` residuals by what was expected, from `own` and from `common`.
+        unit: in which magnitudes are measured; 0 before the first round.
+        pace: weight of a squared residual in `own`.
+        seen: `[population]`, of which clients `own` says anything.
+        doubt: `[population]`, by what expected magnitudes are multiplied.
+        caution: `[population]`, by what the margin is multiplied.
+        recent: by client, some of the residuals that were last read.
+        heard: clients of the round.
+        counted: by client, what is to be added to `counts`.
+    """
+
+    own: History
+    common: Tensor
+    counts: np.ndarray
+    unit: float
+    pace: float
+    seen: Tensor
+    doubt: Tensor
+    caution: Tensor
+    recent: dict[int, Recent] = field(default_factory=dict)
+    heard: list[int] = field(default_factory=list)
+    counted: dict[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def empty(
+        cls,
+        population: int,
+        dim: int,
+        device: torch.device,
+        capacity: int | None,
+        pace: float,
+    ) -> "Spread":
+        return cls(
+            own=History(dim, device, "bfloat16", capacity or population),
+            common=torch.zeros(dim, device=device),
+            counts=np.zeros((2, BINS, BINS)),
+            unit=0.0,
+            pace=pace,
+            seen=torch.zeros(population, dtype=torch.bool, device=device),
+            doubt=torch.ones(population, device=device),
+            caution=torch.ones(population, device=device),
+        )
+
+    def expect(self, clients: list[int]) -> None:
+        """Makes room for the clients of a round."""
+        for forgotten in self.own.admit(clients):
+            self.seen[forgotten] = False
+            self.recent.pop(forgotten, None)
+        self.heard = clients
+
+    def model(self, clients: Tensor, margin: float) -> ResidualModel:
+        """Of residuals that were expected one way or the other, whichever has told more."""
+        both = [self._expectation(clients, which) for which in (_OWN, _COMMON)]
+        own, common = (uncertainty(counts) for counts in self.counts)
+        better = _OWN if own < common else _COMMON
+        contexts, some = both[better].contexts, self._some()
+
+        def explain(row: int, starts: np.ndarray, widths: np.ndarray, stretch: float) -> np.ndarray:
+            explained = [each.explain(row, starts, widths, stretch) for each in both]
+            means, squares, _ = explained[better]
+            client = int(clients[row])
+            recent = Recent(some, contexts[row][some], starts[some], widths[some])
+            if recent.read:
+                self.counted[client] = np.stack([counts for *_, counts in explained])
+                self.recent[client] = recent
+                self.add(client, torch.from_numpy(squares))
+            else:
+                self.doubt[client] = min(2 * float(self.doubt[client]), _MOST_DOUBT)
+            return means
+
+        recent = [
+            self.recent.get(client, Recent.unseen(some, contexts[row][some])).larger(
+                float(self.doubt[client])
+            )
+            for row, client in enumerate(clients.tolist())
+        ]
+        margins = (margin * self.caution[clients]).tolist()
+        return ResidualModel(both[better] if self.unit > 0 else None, recent, margins, explain)
+
+    def add(self, client: int, squares: Tensor) -> None:
+        """Squared residuals `[dim]` of a client."""
+        squares = squares.to(self.common.device, torch.float32)
+        self.own.move(client, squares, self.pace if self.seen[client] else 1.0)
+        self.seen[client] = True
+        self.doubt[client] = 1.0
+        self.caution[client] = (_CALM * self.caution[client]).clamp_min(1.0)
+
+    def beware(self, clients: Tensor) -> None:
+        """Expects more of clients whose decoding failed."""
+        self.caution[clients] = (_CAUTION * self.caution[clients]).clamp_max(_WORST)
+
+    def finish(self) -> None:
+        """Ends a round."""
+        seen = [client for client in self.heard if self.seen[client]]
+        if not seen:
+            return
+        self.common.zero_()
+        for client in seen:
+            self.common.add_(self.own.read([client])[0], alpha=1 / len(seen))
+        energy = float(self.common.mean())
+        if self.unit == 0 and energy > 0:
+            self.unit = 2.0 ** round(log2(energy) / 2)
+            self._compare(seen)
+        # In an order that does not depend on threads.
+        new = [self.counted[client] for client in sorted(self.counted)]
+        self.counts = _FORGET * self.counts + sum(new, np.zeros(()))
+        self.counted.clear()
+
+    def _compare(self, clients: list[int]) -> None:
+        """Clients of the first round with each other: nothing was expected of them yet."""
+        expected = bins_of(self.common.sqrt()[None], self.unit)
+        for client in clients:
+            bins = bins_of(self.own.read([client]).sqrt(), self.unit)
+            np.add.at(self.counts[_COMMON], (expected, bins), 1)
+
+    def _some(self) -> np.ndarray:
+        """Coordinates of which `recent` is kept, the same for all clients."""
+        return permutation(len(self.common))[:_RECENT].numpy()
+
+    def _expectation(self, clients: Tensor, which: int) -> Expectation:
+        unit = self.unit or 1.0
+        expected = bins_of(self._magnitudes(clients, which) * self.doubt[clients][:, None], unit)
+        return Expectation(expected, Density.of(self.counts[which], unit))
+
+    def _magnitudes(self, clients: Tensor, which: int) -> Tensor:
+        """`[clients, dim]`, expected."""
+        energy = self.common.expand(len(clients), -1)
+        if which == _OWN:
+            seen = self.seen[clients][:, None]
+            energy = torch.where(seen, self.own.read(clients.tolist()), energy)
+        return energy.sqrt()
