@@ -9,6 +9,7 @@ import wzfl.cohort
 from wzfl import exchange, uplink
 from wzfl.client import FedSGD, Shard
 from wzfl.federation import Federation, State
+from wzfl.learned import Learned
 from wzfl.models import logistic
 from wzfl.server import Server
 from wzfl.side_information import Last, Mean, Zero
@@ -55,6 +56,7 @@ def rounds(name, side):
     [
         ("wyner_ziv", Last()),
         ("wyner_ziv", Mean()),
+        ("learned_slepian_wolf", Learned()),
         ("topk", Zero()),
         ("diana", Zero()),
         ("signsgd", Zero()),

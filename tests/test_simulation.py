@@ -10,6 +10,7 @@ from wzfl.config import conf_dir
 from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.frame import OVERHEAD_BYTES
+from wzfl.learned import Learned
 from wzfl.models import logistic
 from wzfl.server import Server
 from wzfl.side_information import Last, Mean, Zero
@@ -133,6 +134,15 @@ def test_the_scale_is_charged_to_the_downlink_and_the_first_one_to_the_uplink(si
     assert records[0]["downlink_bits"] == CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES + 4)
     # Until the server has a plan, clients send their own scale: 4 bytes more.
     assert records[0]["uplink_bits"] - records[1]["uplink_bits"] == CLIENTS * 8 * 4
+
+
+def test_plans_are_charged_to_the_downlink():
+    first, second, _ = run(federation("learned_slepian_wolf", side=Learned()), rounds=3)[0]
+    model = CLIENTS * (4 * DIM + OVERHEAD_BYTES)
+    assert first["downlink_bits"] == 8 * model
+    planned = second["downlink_bits"] / 8 - model
+    assert planned >= CLIENTS * 12
+    assert planned % 4 == 0
 
 
 def test_history_makes_wyner_ziv_exact_near_the_optimum():

@@ -18,6 +18,10 @@ from wzfl.kernels.density import BINS
 _PRIOR = 20.0  # residuals that the shape common to all contexts stands for in each of them
 _SELDOM = 1e-3  # share of the common shape that is spread over all bins
 ANYWHERE = 1e60  # where a residual of which nothing is known does not lie beyond
+_FINE, _WIDEST = (
+    2,
+    4,
+)  # parts of an octave that are tried for a stretch, and how many to either side
 _FALLS, _RISES = 0.85, 0.35  # from a bin to the next, of the shape before anything was counted
 
 
@@ -69,12 +73,14 @@ class Recent:
         contexts: uint8 `[n]`.
         starts: `[n]`, from where they lie.
         widths: `[n]`, within which.
+        stretch: by which factor they were larger than expected.
     """
 
     coordinates: np.ndarray
     contexts: np.ndarray
     starts: np.ndarray
     widths: np.ndarray
+    stretch: float = 1.0
 
     @classmethod
     def unseen(cls, coordinates: np.ndarray, contexts: np.ndarray) -> "Recent":
@@ -89,11 +95,22 @@ class Recent:
 
     def larger(self, factor: float) -> "Recent":
         """The same, by `factor`."""
-        return replace(self, starts=self.starts * factor, widths=self.widths * factor)
+        return replace(
+            self,
+            starts=self.starts * factor,
+            widths=self.widths * factor,
+            stretch=self.stretch * factor,
+        )
 
     def resized(self, count: int) -> "Recent":
         """As many, repeated where there are fewer."""
-        return Recent(*(np.resize(value, count) for value in vars(self).values()))
+        return replace(
+            self,
+            coordinates=np.resize(self.coordinates, count),
+            contexts=np.resize(self.contexts, count),
+            starts=np.resize(self.starts, count),
+            widths=np.resize(self.widths, count),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +124,26 @@ class Expectation:
 
     contexts: np.ndarray
     density: Density
+
+    def likeliest_stretch(self, recent: Recent) -> float:
+        """By which further factor the residuals read are most likely larger than expected.
+
+        Counting what was read in coarse cells would take many rounds to notice that residuals shrink.
+        """
+        factors = 2.0 ** (np.arange(-_WIDEST, _WIDEST + 1) / _FINE)
+        bits = [
+            kernel.information(
+                *(recent.starts, recent.widths, 1 / (self.density.unit * recent.stretch * factor)),
+                *(recent.contexts, self.density.tables),
+            )
+            for factor in factors
+        ]
+        best = min(max(int(np.argmin(bits)), 1), len(bits) - 2)
+        before, least, after = bits[best - 1 : best + 2]
+        curvature = before - 2 * least + after
+        # The vertex of the parabola through three points.
+        step = (before - after) / (2 * curvature) if curvature > 0 else 0.0
+        return float(factors[best] * 2.0 ** (min(max(step, -1.0), 1.0) / _FINE))
 
     def explain(
         self, row: int, starts: np.ndarray, widths: np.ndarray, stretch: float

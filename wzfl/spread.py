@@ -1,6 +1,6 @@
 """Where in a vector residuals are large: what the server has seen of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log2
 
 import numpy as np
@@ -22,6 +22,7 @@ from wzfl.residual_model import (
 _FORGET = 0.5  # weight of what was counted in the rounds before
 _CAUTION, _CALM, _WORST = 2.0, 0.93, 8.0  # of a client's margin: after a failure, none, at most
 _MOST_DOUBT = 8.0
+_NEGLIGIBLE = 2.0**-24  # magnitude, in units
 _RECENT = 2**14  # residuals of a client that are kept
 _OWN, _COMMON = 0, 1
 
@@ -41,7 +42,8 @@ class Spread:
         unit: in which magnitudes are measured; 0 before the first round.
         pace: weight of a squared residual in `own`.
         seen: `[population]`, of which clients `own` says anything.
-        doubt: `[population]`, by what expected magnitudes are multiplied.
+        stretch: `[population]`, by which factor the last residuals were larger than their running mean.
+        doubt: `[population]`, by what expected magnitudes are multiplied because nothing was read.
         caution: `[population]`, by what the margin is multiplied.
         recent: by client, some of the residuals that were last read.
         heard: clients of the round.
@@ -54,6 +56,7 @@ class Spread:
     unit: float
     pace: float
     seen: Tensor
+    stretch: Tensor
     doubt: Tensor
     caution: Tensor
     recent: dict[int, Recent] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class Spread:
             unit=0.0,
             pace=pace,
             seen=torch.zeros(population, dtype=torch.bool, device=device),
+            stretch=torch.ones(population, device=device),
             doubt=torch.ones(population, device=device),
             caution=torch.ones(population, device=device),
         )
@@ -95,10 +99,13 @@ class Spread:
         contexts, some = both[better].contexts, self._some()
 
         def explain(row: int, starts: np.ndarray, widths: np.ndarray, stretch: float) -> np.ndarray:
+            client = int(clients[row])
+            recent = Recent(some, contexts[row][some], starts[some], widths[some], stretch)
+            if recent.read:
+                stretch *= both[better].likeliest_stretch(recent)
+                recent = replace(recent, stretch=stretch)
             explained = [each.explain(row, starts, widths, stretch) for each in both]
             means, squares, _ = explained[better]
-            client = int(clients[row])
-            recent = Recent(some, contexts[row][some], starts[some], widths[some])
             if recent.read:
                 self.counted[client] = np.stack([counts for *_, counts in explained])
                 self.recent[client] = recent
@@ -122,6 +129,10 @@ class Spread:
         self.own.move(client, squares, self.pace if self.seen[client] else 1.0)
         self.seen[client] = True
         self.doubt[client] = 1.0
+        if self.unit > 0:
+            least = (self.unit * _NEGLIGIBLE) ** 2
+            usual = self.own.read([client])[0] + least
+            self.stretch[client] = ((squares + least) / usual).log_().mean().mul(0.5).exp()
         self.caution[client] = (_CALM * self.caution[client]).clamp_min(1.0)
 
     def beware(self, clients: Tensor) -> None:
@@ -158,7 +169,8 @@ class Spread:
 
     def _expectation(self, clients: Tensor, which: int) -> Expectation:
         unit = self.unit or 1.0
-        expected = bins_of(self._magnitudes(clients, which) * self.doubt[clients][:, None], unit)
+        factors = self.stretch[clients] * self.doubt[clients]
+        expected = bins_of(self._magnitudes(clients, which) * factors[:, None], unit)
         return Expectation(expected, Density.of(self.counts[which], unit))
 
     def _magnitudes(self, clients: Tensor, which: int) -> Tensor:

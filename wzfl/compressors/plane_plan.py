@@ -17,7 +17,7 @@ from wzfl.polar import error_rates
 from wzfl.residual_model import Density, Recent
 
 _FAILURES = 3e-4  # predicted errors per plane of a block
-_SAMPLES = 2**14  # residuals drawn to estimate entropies
+_FEWEST = 2**12  # residuals drawn to estimate entropies, at least
 _MOST_PLANES = 40
 LARGEST = 2.0**62  # cell number, in magnitude
 _CLOSE = 0.995  # to the budget
@@ -91,14 +91,15 @@ def plan(
     Of entropies H, H + `margin` sqrt(H) are planned for: rare events come in varying numbers.
     """
     generator = np.random.default_rng(0)
-    recent = recent.resized(_SAMPLES)
-    residuals, unit = np.empty(_SAMPLES), density.unit
+    count, unit = max(_FEWEST, len(recent.coordinates)), density.unit
+    recent, residuals = recent.resized(count), np.empty(count)
     kernel.draw(
-        *(recent.starts / unit, recent.widths / unit, recent.contexts),
-        *(generator.random(_SAMPLES), density.tables, residuals),
+        *(recent.starts / (unit * recent.stretch), recent.widths / (unit * recent.stretch)),
+        *(recent.contexts, generator.random(count), density.tables, residuals),
     )
-    expected = np.resize(expected, _SAMPLES).astype(np.float64) / unit
-    noise = generator.random(_SAMPLES)
+    residuals *= recent.stretch
+    expected = np.resize(expected, count).astype(np.float64) / unit
+    noise = generator.random(count)
     sample = _Sample(recent.contexts, expected, residuals, noise, density, margin)
     cell, sent = sample.fit(size, bits)
     told = float(np.float32(cell * unit))
@@ -176,16 +177,16 @@ class _Sample:
 
     def information(self, cell: float) -> float:
         """Bits per cell number."""
-        starts = (self._numbers(cell) - self._places(cell)) * cell
-        model = self.density
-        return kernel.information(starts, cell, self.contexts, model.tables)
+        starts = self._numbers(cell) - self._places(cell)
+        cells = np.ones(len(starts))
+        return kernel.information(starts, cells, cell, self.contexts, self.density.tables)
 
     def entropies(self, cell: float) -> list[float]:
         """Of each plane given those above, the highest first, margin included."""
         model, places, numbers = self.density, self._places(cell), self._numbers(cell)
         planes = max(1, int(np.ceil(np.log2(4 * model.reach / cell + 2))))
         planes = min(planes, _MOST_PLANES)
-        starts, ratios, entropies = np.zeros(_SAMPLES, np.int64), np.empty(_SAMPLES), []
+        starts, ratios, entropies = np.zeros(len(places), np.int64), np.empty(len(places)), []
         for plane in reversed(range(planes)):
             zero, one = halves(places, starts, plane, planes)
             kernel.log_ratios(

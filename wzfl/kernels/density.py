@@ -51,12 +51,18 @@ def draw(
 
 
 @compiled
-def information(starts: np.ndarray, cell: float, contexts: np.ndarray, tables: np.ndarray) -> float:
-    """Mean bits that tell in which cells residuals lie; `starts` of the cells, in units."""
+def information(
+    starts: np.ndarray,
+    widths: np.ndarray,
+    factor: float,
+    contexts: np.ndarray,
+    tables: np.ndarray,
+) -> float:
+    """Mean bits that tell that residuals lie within `widths` from `starts`, in units; both by `factor`."""
     total = 0.0
     for index in range(len(starts)):
-        start = starts[index]
-        total -= np.log2(_chance(start, start + cell, contexts[index], tables) + _TINY)
+        start, end = factor * starts[index], factor * (starts[index] + widths[index])
+        total -= np.log2(_chance(start, end, contexts[index], tables) + _TINY)
     return total / len(starts)
 
 
