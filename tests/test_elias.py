@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wzfl
-from wzfl.elias import CODES, LARGEST, code_lengths, decode, encode
+from wzfl.elias import CODES, LARGEST, code_lengths, decode, encode, lengths_by_digits
+from wzfl.kernels.elias import coded_bits
 
 
 def test_published_lengths():
@@ -55,3 +56,17 @@ def test_any_bits_are_numbers_or_a_payload_error(code, bits, count):
     assert len(numbers) == count
     assert used <= len(bits)
     assert (encode(numbers, code) == np.array(bits[:used], dtype=np.uint8)).all()
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("scale", [0.01, 1.0, 1e6])
+def test_rounded_magnitudes_take_the_bits_of_their_codewords(code, scale):
+    generator = np.random.default_rng(0)
+    magnitudes, noise = scale * generator.exponential(size=1000), generator.random(1000)
+    levels = np.floor(magnitudes + noise).astype(np.int64)
+    places = np.flatnonzero(levels)
+    gaps = np.diff(places, prepend=-1)
+    few = sum(code_lengths(numbers, code).sum() for numbers in (gaps, levels[places])) + len(places)
+    every = code_lengths(levels + 1, code).sum() + len(places)
+    counted = coded_bits(magnitudes, 1.0, noise, LARGEST - 2, lengths_by_digits(code))
+    assert counted == (few, every)

@@ -19,6 +19,12 @@ def code_lengths(numbers: np.ndarray, code: str) -> np.ndarray:
     return _CODEWORDS[code](numbers)[1]
 
 
+@lru_cache
+def lengths_by_digits(code: str) -> np.ndarray:
+    """int64 `[33]`: bits of numbers of as many binary digits; their codewords are of the same length."""
+    return np.concatenate([[0], code_lengths(2 ** np.arange(32, dtype=np.uint64), code)])
+
+
 def encode(numbers: np.ndarray, code: str) -> np.ndarray:
     """The codewords of `numbers` `[count]`, 1 to `LARGEST`, as one array of bits 0 and 1, uint8."""
     codes, lengths = _CODEWORDS[code](numbers)

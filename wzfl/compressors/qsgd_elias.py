@@ -17,8 +17,9 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.elias import CODES, LARGEST, code_lengths, decode, encode
+from wzfl.elias import CODES, LARGEST, decode, encode, lengths_by_digits
 from wzfl.errors import PayloadError
+from wzfl.kernels import elias as kernel
 from wzfl.public import Public
 
 _HEADER = struct.Struct("<fI")  # distance of levels; number of nonzero ones, or _DENSE
@@ -84,7 +85,11 @@ class QSGDElias:
         low, high = np.log(largest) - 21, np.log(largest) + 21  # 2**30 levels; next to none
         for _ in range(_SEARCH_STEPS):
             middle = (low + high) / 2
-            if _bits(_levels(magnitudes, _float32(np.exp(middle)), noise), self.code) <= budget:
+            step = _float32(np.exp(middle))
+            bits = kernel.coded_bits(
+                magnitudes, step, noise, LARGEST - 2, lengths_by_digits(self.code)
+            )
+            if min(bits) <= budget:
                 high = middle
             else:
                 low = middle
@@ -100,13 +105,6 @@ def _float32(step: float) -> float:
 def _levels(magnitudes: np.ndarray, step: float, noise: np.ndarray) -> np.ndarray:
     """`[dim]` int64: stochastic rounding to multiples of `step`, in units of it."""
     return np.floor(np.minimum(magnitudes / step, LARGEST - 2) + noise).astype(np.int64)
-
-
-def _bits(magnitudes: np.ndarray, code: str) -> int:
-    """Of the shorter of the two codes."""
-    places = np.flatnonzero(magnitudes)
-    sparse = code_lengths(_gaps(places), code).sum() + code_lengths(magnitudes[places], code).sum()
-    return int(min(sparse, code_lengths(magnitudes + 1, code).sum()) + len(places))
 
 
 def _gaps(places: np.ndarray) -> np.ndarray:
