@@ -90,7 +90,7 @@ def plan_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--preset", default="default", choices=["default", "smoke"])
+    parser.add_argument("--preset", default="default", choices=["default", "beyond", "smoke"])
     parser.add_argument("--results-dir", default="results", help="where results are (results)")
     return parser
 

@@ -214,7 +214,7 @@ def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_p
 
 def test_the_plan_names_experiments_that_exist():
     folder = Path(draw.__file__).parents[1] / "conf" / "experiment"
-    for preset in ("default", "smoke"):
+    for preset in ("default", "beyond", "smoke"):
         for entry in draw.load_plan(preset):
             config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
             assert config["sweep"] == entry["name"]
