@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke rate-distortion draw test peers benchmark benchmark-peers format clean
+.PHONY: help install reproduce beyond smoke rate-distortion draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/rep
 
 smoke: $(INSTALLED)  ## The same on a tiny sweep, in results/smoke, under a minute
 	$(BIN)/python scripts/reproduce.py --preset smoke --results-dir results/smoke
+
+beyond: $(INSTALLED)  ## Errors of codes with and without side information, in results/beyond, an hour
+	$(BIN)/python scripts/reproduce.py --preset beyond --results-dir results/beyond
 
 rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training
 	$(BIN)/python scripts/record_updates.py || $(BIN)/python scripts/record_updates.py experiment=digits_by_class
@@ -60,4 +63,5 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove runs, caches and .venv; keeps figures, tables and report
-	rm -rf results/runs results/sweeps results/smoke results/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results/runs results/sweeps results/smoke results/wandb results/beyond/runs \
+		results/beyond/sweeps results/beyond/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache

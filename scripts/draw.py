@@ -13,10 +13,11 @@ import yaml
 from rate_distortion_figures import TABLE, draw_rate_distortion
 
 from wzfl.config import conf_dir
+from wzfl.error_plots import errors_by_round
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.rate_distortion import load_table
 from wzfl.report import Sweep, report
-from wzfl.summary import load_sweep, methods
+from wzfl.summary import BASELINE, load_sweep, methods
 
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
@@ -56,9 +57,17 @@ def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
 
 
 def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep]) -> list[str]:
-    """The names of the figures drawn: two per data set and kind."""
-    datasets = {entry["name"]: entry["dataset"] for entry in plan}
+    """The names of the figures drawn: two per data set and kind, one of all errors."""
     names = []
+    errors = [
+        (sweep.title, sweep.rounds)
+        for sweep in sweeps
+        if sweep.shows == "error" and set(sweep.runs.compressor) != {BASELINE}
+    ]
+    if errors:
+        names.append("errors_by_round")
+        save(errors_by_round(errors), results_dir / "figures", names[-1])
+    datasets = {entry["name"]: entry["dataset"] for entry in plan}
     for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
         for shows, (column, ylabel) in _COLUMNS.items():
             rows = [

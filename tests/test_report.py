@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 import wzfl
+from wzfl.error_report import error_section
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.report import Sweep, report
@@ -34,7 +35,9 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
     id = f"{compressor}-{bitrate:g}-{seed}"
     folder = RunFolder(root / "runs", id)
     folder.root.mkdir(parents=True, exist_ok=True)
+    side = "last" if compressor == "wyner_ziv" else "zero"
     names = {"compressor": compressor, "dataset": "digits", "partition": "iid"}
+    names["side_information"] = side
     config = {
         "seed": seed,
         "names": names,
@@ -49,6 +52,8 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
             "round": r,
             "uplink_bits": int(CLIENTS * bitrate * DIM),
             "train_loss": 1 / r,
+            "nmse": 0.01 * bitrate * (1 + seed) ** 2,
+            "decode_failures": 1,
             "test_accuracy": 0.1 if accuracy is None else accuracy * r / ROUNDS,
         }
         for r in range(1, rounds + 1)
@@ -204,6 +209,18 @@ def test_drawing_nothing_says_what_to_do(tmp_path):
         draw.draw(tmp_path, draw.load_plan("smoke"), {})
 
 
+def test_errors_are_compared_by_seed(sweep):
+    """qsgd at 1 bit has errors 0.01 and 0.04, at 4 bits four times those; wyner_ziv as qsgd."""
+    text = error_section(sweep.runs)
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    cells = {(row[0].strip(), row[2].strip()): [cell.strip() for cell in row] for row in rows}
+    assert cells["qsgd", "1"][4] == "-17.0 ± 3.0"
+    assert cells["qsgd", "4"][4] == "-11.0 ± 3.0"
+    assert cells["qsgd", "4"][6] == "25 %"
+    assert cells["wyner_ziv", "1"][1] == "last"
+    assert "- `wyner_ziv` at 1 bits: 0.0 ± 0.0 dB above `qsgd`." in text
+
+
 def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_path):
     never = sweep.methods.assign(bits_to_target=float("nan"))
     for draw_one in (against_bits, by_bitrate):
@@ -218,7 +235,7 @@ def test_the_plan_names_experiments_that_exist():
         for entry in draw.load_plan(preset):
             config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
             assert config["sweep"] == entry["name"]
-            assert entry["shows"] in ("accuracy", "loss", "reference")
+            assert entry["shows"] in ("accuracy", "loss", "error", "reference")
 
 
 def test_the_readme_shows_the_report_s_numbers():
@@ -248,6 +265,6 @@ def test_an_interrupted_sweep_is_drawn_as_far_as_it_came(results, only):
     for mark in (results / "sweeps" / "smoke").iterdir():
         if not mark.read_text().startswith(tuple(only)):
             mark.unlink()
-    for shows in ("accuracy", "loss"):
+    for shows in ("accuracy", "loss", "error"):
         plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
         assert "## a setting" in draw.draw(results, plan, {}).read_text()

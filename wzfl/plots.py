@@ -27,6 +27,7 @@ _STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, int]], str]] = {
     "wyner_ziv_posterior": ("#CC79A7", "--", "X"),
     "slepian_wolf": ("#D55E00", ":", "*"),
     "slepian_wolf_posterior": ("#CC79A7", (0, (1, 1)), "*"),
+    "learned_slepian_wolf": ("#D55E00", (0, (5, 1)), "o"),
     "wyner_ziv_rmq": ("#D55E00", "--", "d"),
     "wyner_ziv_mq": ("#D55E00", "-.", "8"),
     "rdaq": ("#CC79A7", ":", ">"),
@@ -175,7 +176,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         for axes in (left, right):
             _bitrate_axis(axes, methods)
         right.legend(
-            *_unique_handles(left, right),
+            *unique_handles(left, right),
             fontsize=7.5,
             loc="center left",
             bbox_to_anchor=(1.0, 0.5),
@@ -332,7 +333,8 @@ def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
         axes.set_ylim(min(values.min(), baseline) * 0.99, top * 1.02)
 
 
-def _unique_handles(*panels: Axes) -> tuple[list, list[str]]:
+def unique_handles(*panels: Axes) -> tuple[list, list[str]]:
+    """For one legend of several panels."""
     found: dict[str, object] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -14,7 +15,7 @@ from wzfl.results import SweepFolder, load_rounds
 METHOD = ["compressor", "bitrate"]
 BASELINE = "none"
 ONE_POINT = 0.01
-LAST_ROUNDS = 10  # over which the side information's error is averaged
+LAST_ROUNDS = 10  # over which errors are averaged
 
 
 def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,6 +64,8 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         # A run that diverged ends with weights of no use, whatever it had reached before.
         "final_accuracy": float("nan") if diverged or accuracy.empty else accuracy.iloc[-1],
         "final_train_loss": float("nan") if diverged else rounds["train_loss"].iloc[-1],
+        "error": rounds["nmse"].tail(LAST_ROUNDS).mean(),
+        "failures": rounds["decode_failures"].mean() / config["clients_per_round"],
         "side_information_error": rounds["side_information_error"].tail(LAST_ROUNDS).mean(),
         "diverged_in_round": diverged,
         "wall_seconds": summary["wall_seconds"],
@@ -72,6 +75,10 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         "threads": environment["torch_threads"],
         "torch": environment["packages"]["torch"],
     }
+
+
+def decibel(energies: pd.Series) -> pd.Series:
+    return 10 * np.log10(energies.clip(lower=1e-30))
 
 
 def target_accuracy(runs: pd.DataFrame) -> float:
@@ -108,6 +115,8 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
         train_loss=("final_train_loss", _strict_mean),
         train_loss_low=("final_train_loss", "min"),
         train_loss_high=("final_train_loss", "max"),
+        error=("error", "mean"),
+        failures=("failures", "mean"),
         side_information_error=("side_information_error", "mean"),
         uplink_per_client=("uplink_per_client", "mean"),
         bits_to_target=("bits_to_target", _strict_mean),

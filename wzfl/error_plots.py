@@ -1,0 +1,62 @@
+"""Figures of the errors of updates while training: tidy frames in, a figure out."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wzfl.plots import in_order, label, look, style, unique_handles
+
+_BASELINE = "none"
+
+
+def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
+    """Relative squared error of updates by round; a column of panels per setting, a row per bitrate.
+
+    Each setting is a title and its rounds, of `wzfl.summary`. Lines are means over clients and seeds,
+    bands the range over seeds.
+    """
+    style()
+    shown = [(title, rounds[rounds.compressor != _BASELINE]) for title, rounds in settings]
+    bitrates = sorted({bitrate for _, rounds in shown for bitrate in rounds.bitrate.unique()})
+    figure, grid = plt.subplots(
+        *(len(bitrates), len(shown)),
+        figsize=(3.1 * len(shown) + 1.8, 2.9 * len(bitrates) + 0.3),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for row, bitrate in zip(grid, bitrates, strict=True):
+        for axes, (title, rounds) in zip(row, shown, strict=True):
+            _lines(axes, rounds[rounds.bitrate == bitrate])
+            seeds = rounds.seed.nunique()
+            axes.set_title(f"{title}\n{bitrate:g} bits, n = {seeds} seeds", fontsize=9)
+            axes.set_yscale("log")
+        row[0].set_ylabel("|estimate − update|² / |update|²")
+    for axes in grid[-1]:
+        axes.set_xlabel("round")
+    figure.legend(
+        *unique_handles(*grid.flat), loc="outside right upper", fontsize=8, handlelength=3
+    )
+    return figure
+
+
+def _lines(axes: Axes, rounds: pd.DataFrame) -> None:
+    for name in in_order(rounds.compressor):
+        errors = rounds[rounds.compressor == name].groupby("round").nmse
+        mean = errors.mean()
+        axes.plot(
+            *(mean.index, mean), **look(name), label=label(name), markersize=3.5,
+            markevery=max(1, len(mean) // 6),
+        )  # fmt: skip
+        axes.fill_between(
+            mean.index,
+            errors.min(),
+            errors.max(),
+            color=look(name)["color"],
+            alpha=0.15,
+            linewidth=0,
+        )

@@ -1,0 +1,73 @@
+"""What a report says of sweeps that compare errors of updates."""
+
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+
+from wzfl import markdown
+from wzfl.plots import in_order, label
+from wzfl.summary import BASELINE, decibel
+
+
+def error_section(runs: pd.DataFrame) -> str:
+    """Tables of a sweep's errors, and how far compressors with side information are from those without."""
+    swept = runs[runs.compressor != BASELINE].assign(error_db=decibel(runs.error))
+    return f"{_verdicts(swept)}\n\n{markdown.table(_table(swept))}\n"
+
+
+def _table(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per compressor and bitrate."""
+    rows = []
+    for bitrate in sorted(runs.bitrate.unique()):
+        for name in in_order(runs.compressor):
+            own = runs[(runs.compressor == name) & (runs.bitrate == bitrate)]
+            if own.empty:
+                continue
+            side = own.side_information.iloc[0]
+            rows.append(
+                {
+                    "compressor": label(name),
+                    "side information": "none" if side == "zero" else side,
+                    "bitrate": markdown.number(bitrate),
+                    "measured": f"{own.measured_bitrate.mean():.4g}",
+                    "error in dB": _mean(own.error_db),
+                    "history's error in dB": _mean(decibel(own.side_information_error)),
+                    "failed": f"{100 * own.failures.mean():.2g} %",
+                    "final training loss": f"{own.final_train_loss.mean():.4f}",
+                    "seeds": len(own),
+                    "client memory": markdown.floats(own.client_floats.iloc[0]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _verdicts(runs: pd.DataFrame) -> str:
+    """Per bitrate: each compressor with side information against the best of those without."""
+    informed = runs.side_information != "zero"
+    plain = set(runs.compressor[~informed & (runs.client_floats == 0)])
+    lines = []
+    for bitrate, own in runs.groupby("bitrate"):
+        errors = own.pivot_table("error_db", "seed", "compressor")
+        rivals = errors[[name for name in errors.columns if name in plain]].mean()
+        best = str(rivals.idxmin()) if len(rivals) else ""
+        against = [name for name in dict.fromkeys([best, "eden"]) if name in errors.columns]
+        for name in in_order(runs.compressor[informed]):
+            if name in errors.columns and against:
+                distances = [_distance(errors[name] - errors[rival], rival) for rival in against]
+                lines.append(f"- `{name}` at {bitrate:g} bits: {', '.join(distances)}.")
+    return "\n".join(lines)
+
+
+def _distance(differences: pd.Series, rival: str) -> str:
+    """`differences` in dB, by seed."""
+    below = differences.mean() < 0
+    size = _mean(-differences.dropna() if below else differences.dropna())
+    return f"{size} dB {'below' if below else 'above'} `{rival}`"
+
+
+def _mean(values: pd.Series) -> str:
+    """With the standard error."""
+    if len(values) < 2:
+        return f"{values.mean():.1f}"
+    return f"{values.mean():.1f} ± {np.std(values, ddof=1) / sqrt(len(values)):.1f}"
