@@ -64,9 +64,14 @@ def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep])
         for sweep in sweeps
         if sweep.shows == "error" and set(sweep.runs.compressor) != {BASELINE}
     ]
-    if errors:
-        names.append("errors_by_round")
-        save(errors_by_round(errors), results_dir / "figures", names[-1])
+    informed = [(title, _informed(rounds)) for title, rounds in errors]
+    for name, shown, column in (
+        ("errors_by_round", errors, "nmse"),
+        ("history_by_round", informed, "side_information_error"),
+    ):
+        if any(len(rounds) for _, rounds in shown):
+            save(errors_by_round(shown, column), results_dir / "figures", name)
+            names.append(name)
     datasets = {entry["name"]: entry["dataset"] for entry in plan}
     for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
         for shows, (column, ylabel) in _COLUMNS.items():
@@ -86,6 +91,12 @@ def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep])
                 save(figure, results_dir / "figures", name)
                 names.append(name)
     return names
+
+
+def _informed(rounds: pd.DataFrame) -> pd.DataFrame:
+    """Those of compressors with side information, whose error is not always that of none."""
+    used = rounds.groupby("compressor").side_information_error.transform(lambda e: (e != 1).any())
+    return rounds[used]
 
 
 def load_plan(preset: str) -> list[dict[str, Any]]:

@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 from wzfl.plots import in_order, label, look, style, unique_handles
 
 _BASELINE = "none"
+_NAMES = {"nmse": "estimate", "side_information_error": "side information"}
 
 
-def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
-    """Relative squared error of updates by round; a column of panels per setting, a row per bitrate.
+def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -> Figure:
+    """Relative squared errors by round; a column of panels per setting, a row per bitrate.
 
-    Each setting is a title and its rounds, of `wzfl.summary`. Lines are means over clients and seeds,
-    bands the range over seeds.
+    Each setting is a title and its rounds, of `wzfl.summary`; `column` is "nmse", of estimates, or
+    "side_information_error", of what the server expected. Lines are means over clients and seeds, bands
+    the range over seeds.
     """
     style()
     shown = [(title, rounds[rounds.compressor != _BASELINE]) for title, rounds in settings]
@@ -31,11 +33,11 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     )
     for row, bitrate in zip(grid, bitrates, strict=True):
         for axes, (title, rounds) in zip(row, shown, strict=True):
-            _lines(axes, rounds[rounds.bitrate == bitrate])
+            _lines(axes, rounds[rounds.bitrate == bitrate], column)
             seeds = rounds.seed.nunique()
             axes.set_title(f"{title}\n{bitrate:g} bits, n = {seeds} seeds", fontsize=9)
             axes.set_yscale("log")
-        row[0].set_ylabel("|estimate − update|² / |update|²")
+        row[0].set_ylabel(f"|{_NAMES[column]} − update|² / |update|²")
     for axes in grid[-1]:
         axes.set_xlabel("round")
     figure.legend(
@@ -44,9 +46,9 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, rounds: pd.DataFrame) -> None:
+def _lines(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
     for name in in_order(rounds.compressor):
-        errors = rounds[rounds.compressor == name].groupby("round").nmse
+        errors = rounds[rounds.compressor == name].groupby("round")[column]
         mean = errors.mean()
         axes.plot(
             *(mean.index, mean), **look(name), label=label(name), markersize=3.5,
