@@ -13,7 +13,7 @@ from wzfl import InputError, PayloadError
 from wzfl.compressors import stretch
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.learned_slepian_wolf import LearnedSlepianWolf
-from wzfl.compressors.plane_plan import Plan, plan
+from wzfl.compressors.plane_plan import HASH_BYTES, Plan, hashed, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
 from wzfl.kernels import density as kernel
 from wzfl.kernels.density import BINS
@@ -143,13 +143,14 @@ def test_a_plan_uses_its_budget(bits):
     density, contexts = laplace_density(), some_contexts()
     recent = Recent(np.arange(DIM), contexts, *cells_of(residuals_of(density, contexts), 1e-3))
     budget = int(bits * DIM)
-    found = plan(recent, np.zeros(DIM, np.float32), density, 0.05, DIM, budget)
-    used = sum(found.sent) + 8 * len(found.sent)
+    found, error = plan(recent, np.zeros(DIM, np.float32), density, 0.05, DIM, budget)
+    used = sum(found.sent) + 8 * HASH_BYTES * sum(hashed(found.sent))
     assert 0.97 * budget <= used <= budget
     assert Plan.from_bytes(found.to_bytes()) == found
     assert found.level > 0
+    assert error < 2.0 ** (-2 * bits + 2)
     expected = np.ones(DIM, np.float32)
-    assert plan(recent, expected, density, 0.05, DIM, budget).level == 0
+    assert plan(recent, expected, density, 0.05, DIM, budget)[0].level == 0
     assert plan(recent, expected, density, 0.05, DIM, 7) is None
 
 
@@ -168,7 +169,7 @@ def planned():
     residuals = residuals_of(density, contexts)
     expected = np.random.default_rng(7).standard_normal(DIM).astype(np.float32)
     recent = Recent(np.arange(DIM), contexts, *cells_of(residuals, 1e-3))
-    found = plan(recent, expected, density, 0.1, DIM, 3 * DIM)
+    found, _ = plan(recent, expected, density, 0.1, DIM, 3 * DIM)
     noise = np.random.default_rng(8).random(DIM).astype(np.float32)
     vector = (expected + residuals_of(density, contexts, seed=3)).astype(np.float32)
     return PlannedPlanes(found, DIM, noise), vector, expected, contexts, density
@@ -188,9 +189,9 @@ def test_what_is_planned_is_read(planned):
 
 def test_a_misread_plane_leaves_those_above_it(planned):
     planes, vector, expected, contexts, density = planned
-    body, sent = bytearray(planes.write(vector)), planes.plan.sent
-    spoilt = len(sent) - 2  # of planes, the highest first
-    body[1 + spoilt] ^= 1
+    body = bytearray(planes.write(vector))
+    hashes = sum(hashed(planes.plan.sent))
+    body[1 + HASH_BYTES * (hashes - 2)] ^= 1  # of the plane above the lowest
     reading = planes.read(memoryview(body), expected, contexts, density)
     residuals = vector.astype(np.float64) - expected
     assert reading.misread
@@ -301,8 +302,8 @@ def test_after_nothing_was_read_more_is_expected():
         one = public.rows(slice(0, 1))
         (body,) = open_rows(fleet.compressor, payloads[:1], DIM, one)
         wrong = bytearray(body)
-        planes = len(Plan.from_bytes(public.plans[0]).sent)
-        wrong[1 : 1 + planes] = bytes(255 - byte for byte in wrong[1 : 1 + planes])
+        end = 1 + HASH_BYTES * sum(hashed(Plan.from_bytes(public.plans[0]).sent))
+        wrong[1:end] = bytes(255 - byte for byte in wrong[1:end])
         return seal_rows(fleet.compressor, [bytes(wrong)], DIM, one) + payloads[1:]
 
     _, failed, _ = fleet.step(misled)

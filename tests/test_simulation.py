@@ -11,7 +11,7 @@ from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.learned import Learned
-from wzfl.models import logistic
+from wzfl.models import logistic, mlp
 from wzfl.server import Server
 from wzfl.side_information import Last, Mean, Zero
 from wzfl.simulation import run_round, simulate
@@ -137,10 +137,13 @@ def test_the_scale_is_charged_to_the_downlink_and_the_first_one_to_the_uplink(si
 
 
 def test_plans_are_charged_to_the_downlink():
-    first, second, _ = run(federation("learned_slepian_wolf", side=Learned()), rounds=3)[0]
-    model = CLIENTS * (4 * DIM + OVERHEAD_BYTES)
-    assert first["downlink_bits"] == 8 * model
-    planned = second["downlink_bits"] / 8 - model
+    model = mlp((1, 3, 4), classes=4, hidden=[300])
+    first, *_, last = run(
+        federation("learned_slepian_wolf", side=Learned(), model=model), rounds=10
+    )[0]
+    weights = CLIENTS * (4 * model.dim + OVERHEAD_BYTES)
+    assert first["downlink_bits"] == 8 * weights
+    planned = last["downlink_bits"] / 8 - weights
     assert planned >= CLIENTS * 12
     assert planned % 4 == 0
 

@@ -24,8 +24,8 @@ class Learned(Linear):
     For every coordinate the server keeps a running mean of squared residuals, of each client and on average
     over the clients of the last round. Each says how large a residual to expect there; how large they then
     are is counted (`Spread`), and the expectation that tells more is what the next round is planned with: a
-    client's own history where clients differ, the average where batches are small. A client of which
-    nothing is known is expected to be average.
+    client's own history where clients differ, the average where batches are small. Nothing is planned for
+    a client that was never heard, or is forgotten.
 
     After a failure the client's margin on entropies doubles and then shrinks back; where nothing of an
     update was read, its residuals are expected to be twice as large. The margin of all follows
@@ -67,10 +67,11 @@ class Learned(Linear):
         self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
     ) -> None:
         """See `SideInformation`; what planned payloads told of residuals is already learned."""
-        if _spread(memory).unit == 0:
-            residuals = estimates - self.predict(memory, clients)
-            for client, residual in zip(clients.tolist(), residuals, strict=True):
-                _spread(memory).add(client, residual.square_())
+        alone = ~(self._planned(memory, clients) | failed)
+        if bool(alone.any()):
+            residuals = estimates[alone] - self.predict(memory, clients[alone])
+            for client, residual in zip(clients[alone].tolist(), residuals, strict=True):
+                _spread(memory).start_over(client, residual)
         super().learn(memory, clients, estimates, failed, gain)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
@@ -79,7 +80,8 @@ class Learned(Linear):
         _spread(memory).finish()
 
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
-        return torch.full_like(clients, _spread(memory).unit > 0, dtype=torch.bool)
+        planned = [client in _spread(memory).planned for client in clients.tolist()]
+        return torch.tensor(planned, device=clients.device)
 
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
         memory.margin.add_(_MARGIN_STEP * surprise).clamp_(*_MARGINS)

@@ -18,10 +18,7 @@ from wzfl.kernels.density import BINS
 _PRIOR = 20.0  # residuals that the shape common to all contexts stands for in each of them
 _SELDOM = 1e-3  # share of the common shape that is spread over all bins
 ANYWHERE = 1e60  # where a residual of which nothing is known does not lie beyond
-_FINE, _WIDEST = (
-    2,
-    4,
-)  # parts of an octave that are tried for a stretch, and how many to either side
+_OCTAVES = np.arange(-4.0, 5.0)  # factors tried for a stretch, of which the best one is refined
 _FALLS, _RISES = 0.85, 0.35  # from a bin to the next, of the shape before anything was counted
 
 
@@ -130,20 +127,19 @@ class Expectation:
 
         Counting what was read in coarse cells would take many rounds to notice that residuals shrink.
         """
-        factors = 2.0 ** (np.arange(-_WIDEST, _WIDEST + 1) / _FINE)
         bits = [
             kernel.information(
-                *(recent.starts, recent.widths, 1 / (self.density.unit * recent.stretch * factor)),
+                *(recent.starts, recent.widths, 2**-octave / (self.density.unit * recent.stretch)),
                 *(recent.contexts, self.density.tables),
             )
-            for factor in factors
+            for octave in _OCTAVES
         ]
         best = min(max(int(np.argmin(bits)), 1), len(bits) - 2)
         before, least, after = bits[best - 1 : best + 2]
         curvature = before - 2 * least + after
         # The vertex of the parabola through three points.
         step = (before - after) / (2 * curvature) if curvature > 0 else 0.0
-        return float(factors[best] * 2.0 ** (min(max(step, -1.0), 1.0) / _FINE))
+        return float(2 ** (_OCTAVES[best] + min(max(step, -1.0), 1.0)))
 
     def explain(
         self, row: int, starts: np.ndarray, widths: np.ndarray, stretch: float
@@ -168,14 +164,14 @@ class ResidualModel:
 
     Attributes:
         expectation: the best one; None before anything is known.
-        recent: by row, residuals that those to come are planned to be like.
+        recent: by row, residuals that those to come are planned to be like; None: nothing is known.
         margins: by row, bits planned for beyond an entropy of 1; in proportion to the square root of others.
         explain: of a row, the posterior means `[dim]` of residuals that lie within widths from starts and
             are stretched by a factor; the model learns of them.
     """
 
     expectation: Expectation | None
-    recent: list[Recent]
+    recent: list[Recent | None]
     margins: list[float]
     explain: Callable[[int, np.ndarray, np.ndarray, float], np.ndarray]
 

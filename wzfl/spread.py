@@ -47,6 +47,7 @@ class Spread:
         caution: `[population]`, by what the margin is multiplied.
         recent: by client, some of the residuals that were last read.
         heard: clients of the round.
+        planned: of these, whose planned payloads were decoded.
         counted: by client, what is to be added to `counts`.
     """
 
@@ -61,6 +62,7 @@ class Spread:
     caution: Tensor
     recent: dict[int, Recent] = field(default_factory=dict)
     heard: list[int] = field(default_factory=list)
+    planned: set[int] = field(default_factory=set)
     counted: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
@@ -90,6 +92,7 @@ class Spread:
             self.seen[forgotten] = False
             self.recent.pop(forgotten, None)
         self.heard = clients
+        self.planned.clear()
 
     def model(self, clients: Tensor, margin: float) -> ResidualModel:
         """Of residuals that were expected one way or the other, whichever has told more."""
@@ -100,6 +103,7 @@ class Spread:
 
         def explain(row: int, starts: np.ndarray, widths: np.ndarray, stretch: float) -> np.ndarray:
             client = int(clients[row])
+            self.planned.add(client)
             recent = Recent(some, contexts[row][some], starts[some], widths[some], stretch)
             if recent.read:
                 stretch *= both[better].likeliest_stretch(recent)
@@ -114,14 +118,17 @@ class Spread:
                 self.doubt[client] = min(2 * float(self.doubt[client]), _MOST_DOUBT)
             return means
 
-        recent = [
-            self.recent.get(client, Recent.unseen(some, contexts[row][some])).larger(
-                float(self.doubt[client])
-            )
-            for row, client in enumerate(clients.tolist())
-        ]
+        recent: list[Recent | None] = []
+        for row, client in enumerate(clients.tolist()):
+            last = self.recent.get(client, Recent.unseen(some, contexts[row][some]))
+            recent.append(last.larger(float(self.doubt[client])) if self.seen[client] else None)
         margins = (margin * self.caution[clients]).tolist()
         return ResidualModel(both[better] if self.unit > 0 else None, recent, margins, explain)
+
+    def start_over(self, client: int, residual: Tensor) -> None:
+        """What came without a plan: a `residual` `[dim]`, and no cells."""
+        self.recent.pop(client, None)
+        self.add(client, residual.square())
 
     def add(self, client: int, squares: Tensor) -> None:
         """Squared residuals `[dim]` of a client."""
@@ -157,11 +164,13 @@ class Spread:
         self.counted.clear()
 
     def _compare(self, clients: list[int]) -> None:
-        """Clients of the first round with each other: nothing was expected of them yet."""
-        expected = bins_of(self.common.sqrt()[None], self.unit)
-        for client in clients:
-            bins = bins_of(self.own.read([client]).sqrt(), self.unit)
-            np.add.at(self.counts[_COMMON], (expected, bins), 1)
+        """Clients of the first round, each with the others: nothing was expected of them yet."""
+        others = len(clients) - 1
+        for client in clients if others else []:
+            own = self.own.read([client])
+            expected = ((len(clients) * self.common - own) / others).clamp_min(0).sqrt()
+            bins = (bins_of(expected, self.unit), bins_of(own.sqrt(), self.unit))
+            np.add.at(self.counts[_COMMON], bins, 1)
 
     def _some(self) -> np.ndarray:
         """Coordinates of which `recent` is kept, the same for all clients."""
@@ -175,8 +184,6 @@ class Spread:
 
     def _magnitudes(self, clients: Tensor, which: int) -> Tensor:
         """`[clients, dim]`, expected."""
-        energy = self.common.expand(len(clients), -1)
         if which == _OWN:
-            seen = self.seen[clients][:, None]
-            energy = torch.where(seen, self.own.read(clients.tolist()), energy)
-        return energy.sqrt()
+            return self.own.read(clients.tolist()).sqrt()
+        return self.common.sqrt().expand(len(clients), -1)

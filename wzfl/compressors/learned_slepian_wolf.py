@@ -36,8 +36,9 @@ class LearnedSlepianWolf:
     the residuals' distribution, coordinate by coordinate (`ResidualModel`), fixes the size of the cells and
     how many bits of each plane are sent; it broadcasts these, some 60 bytes. A client needs no more to
     encode, and the entropy that a model at the encoder would save is saved at the decoder, as Slepian and
-    Wolf promise. Estimates are posterior means. A block whose checksum does not match decodes to the side
-    information alone. A client that no plan was made for sends what `SlepianWolf` would.
+    Wolf promise. Estimates are posterior means. In a block of which a plane is misread, the planes above it
+    still tell something. A client sends what `SlepianWolf` would where that promises less of an error, as in
+    short vectors, and before anything is learned.
 
     Source: as of `SlepianWolf`; coding with a conditional density that only the decoder has: Wyner & Ziv,
     IEEE Trans. IT 22(1), 1976, Theorem 1, at high resolution.
@@ -63,13 +64,15 @@ class LearnedSlepianWolf:
         """See `Planned`."""
         size = self._size(side.shape[1])
         bits = floor(side.shape[1] * self.bitrate) // -(-side.shape[1] // size)
+        error_alone = 1 - self._alone.residual_gain(side.shape[1], 1.0)
         plans = []
         for recent, expected, margin in zip(model.recent, side, model.margins, strict=True):
             found = None
-            if model.expectation is not None:
+            if model.expectation is not None and recent is not None:
                 some = expected[torch.from_numpy(recent.coordinates)].cpu().numpy()
                 found = plan(recent, some, model.expectation.density, margin, size, bits)
-            plans.append(b"" if found is None else found.to_bytes())
+            better = found is not None and found[1] < error_alone
+            plans.append(found[0].to_bytes() if found and better else b"")
         return plans
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:

@@ -16,6 +16,7 @@ from wzfl.kernels import density as kernel
 from wzfl.polar import error_rates
 from wzfl.residual_model import Density, Recent
 
+HASH_BYTES = 2  # of a plane and those above it
 _FAILURES = 3e-4  # predicted errors per plane of a block
 _FEWEST = 2**12  # residuals drawn to estimate entropies, at least
 _MOST_PLANES = 40
@@ -83,8 +84,11 @@ def bits_needed(entropy: float, size: int) -> int:
 
 def plan(
     recent: Recent, expected: np.ndarray, density: Density, margin: float, size: int, bits: int
-) -> Plan | None:
+) -> tuple[Plan, float] | None:
     """The finest cells whose numbers `bits` bits per block of `size` tell; None where not even the coarsest.
+
+    With it, the error that it will leave, relative to the energy of the vector: that of a cell, or the
+    residual's own where that is smaller.
 
     Residuals are planned to be as the `recent` ones were, from float32 `expected` `[n]`, of coordinates at
     random; planes have other entropies where values are expected next to multiples of large powers of two.
@@ -108,7 +112,8 @@ def plan(
     level = 0.0
     if recent.read and not expected.any():  # residuals are the values themselves
         level = stretch.level(residuals.astype(np.float32), cell)
-    return Plan(told, float(np.float32(level)), sent)
+    error = np.minimum(residuals**2, cell**2 / 12).mean() / ((expected + residuals) ** 2).mean()
+    return Plan(told, float(np.float32(level)), sent), float(error)
 
 
 def halves(
@@ -131,9 +136,14 @@ def _nearest(start: int, places: np.ndarray, planes: int) -> np.ndarray:
     return start + (turns.clip(-LARGEST / period, LARGEST / period) * period).astype(np.int64)
 
 
+def hashed(sent: tuple[int, ...]) -> list[bool]:
+    """Of which planes a hash is sent: all of which something is, and the lowest."""
+    return [bits > 0 for bits in sent[:-1]] + [True]
+
+
 def _bits(sent: tuple[int, ...]) -> int:
-    """With a byte of hash per plane."""
-    return sum(sent) + 8 * len(sent)
+    """With the hashes."""
+    return sum(sent) + 8 * HASH_BYTES * sum(hashed(sent))
 
 
 @dataclass(frozen=True)

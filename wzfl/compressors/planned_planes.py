@@ -8,7 +8,7 @@ import xxhash
 
 from wzfl.compressors import stretch
 from wzfl.compressors.envelope import check_sizes
-from wzfl.compressors.plane_plan import LARGEST, Plan, halves, sent_places
+from wzfl.compressors.plane_plan import HASH_BYTES, LARGEST, Plan, halves, hashed, sent_places
 from wzfl.compressors.syndromes import Syndrome
 from wzfl.kernels import density as kernel
 from wzfl.residual_model import ANYWHERE, Density
@@ -18,8 +18,8 @@ from wzfl.residual_model import ANYWHERE, Density
 class PlannedPlanes:
     """Both ends of it, for vectors `[dim]` in blocks of `size`.
 
-    A payload is a byte that says how cells are stretched, a byte of hash per plane and block, and what is
-    sent of each plane, the highest first.
+    A payload is a byte that says how cells are stretched, two bytes of hash per block of most planes (see
+    `hashed`), and what is sent of each plane, the highest first.
 
     Attributes:
         noise: float32 `[dim]` in [0, 1), the shared dither.
@@ -34,15 +34,17 @@ class PlannedPlanes:
         step = self._step(vector)
         places = self._places(vector, stretch.factor(step))
         numbers = np.floor(places).clip(-LARGEST, LARGEST).astype(np.int64)
-        checks, told = bytearray(), []
+        checks, told = [], []
         for first in range(0, len(vector), self.size):
             block = numbers[first : first + self.size]
-            for plane, syndrome in self._planes():
+            for plane, syndrome, is_hashed in self._planes():
                 bits = np.zeros(self.size, np.uint8)
                 bits[: len(block)] = (block >> plane) & 1
                 told.append(syndrome.of(bits))
-                checks.append(_check(block >> plane))
-        return struct.pack("b", step) + checks + np.packbits(np.concatenate(told)).tobytes()
+                checks += [_check(block >> plane)] if is_hashed else []
+        return (
+            struct.pack("b", step) + b"".join(checks) + np.packbits(np.concatenate(told)).tobytes()
+        )
 
     def read(
         self, body: memoryview, expected: np.ndarray, contexts: np.ndarray, density: Density
@@ -55,17 +57,17 @@ class PlannedPlanes:
             PayloadError: a body is not of its size.
         """
         blocks, bits = -(-len(expected) // self.size), sum(self.plan.sent)
-        checks = len(self.plan.sent) * blocks
-        check_sizes([body], [1 + checks + -(-bits * blocks // 8)])
+        checks = HASH_BYTES * sum(hashed(self.plan.sent))
+        check_sizes([body], [1 + checks * blocks + -(-bits * blocks // 8)])
         factor, body = stretch.factor(*struct.unpack("b", body[:1])), body[1:]
-        received = np.unpackbits(np.frombuffer(body[checks:], np.uint8))
+        received = np.unpackbits(np.frombuffer(body[checks * blocks :], np.uint8))
         places, planes = self._places(expected, factor), self._planes()
         density, cell = replace(density, unit=density.unit * factor), self.plan.cell * factor
         starts, widths, misread = np.empty(len(places)), np.empty(len(places)), False
         for block in range(blocks):
             here = slice(block * self.size, (block + 1) * self.size)
             message = _Message(
-                body[block * len(planes) : (block + 1) * len(planes)],
+                body[block * checks : (block + 1) * checks],
                 received[block * bits : (block + 1) * bits],
             )
             reader = _Reader(places[here], contexts[here], density, cell, len(planes))
@@ -83,13 +85,14 @@ class PlannedPlanes:
         """In stretched cells, dithered."""
         return vector.astype(np.float64) / (self.plan.cell * factor) + self.noise
 
-    def _planes(self) -> list[tuple[int, Syndrome]]:
-        """The highest first."""
+    def _planes(self) -> list[tuple[int, Syndrome, bool]]:
+        """Each with what is sent of it, and whether it is hashed; the highest first."""
         syndromes = [
             Syndrome(self.size, None if bits >= self.size else sent_places(self.size, bits))
             for bits in self.plan.sent
         ]
-        return list(zip(reversed(range(len(syndromes))), syndromes, strict=True))
+        numbers = reversed(range(len(syndromes)))
+        return list(zip(numbers, syndromes, hashed(self.plan.sent), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +114,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Message:
-    """Of a block: a hash byte per plane, and the bits of all."""
+    """Of a block: hashes, and the bits of all planes."""
 
     checks: memoryview
     bits: np.ndarray
@@ -128,12 +131,13 @@ class _Reader:
         self._known = planes  # planes that are not known, from the lowest
         self._starts = np.zeros(len(places), np.int64)  # of the cells left
 
-    def read(self, message: _Message, planes: list[tuple[int, Syndrome]]) -> bool:
-        """Whether a check failed; what is below then stays unknown."""
-        ratios, start = np.empty(len(self._places)), 0
-        for check, (plane, syndrome) in zip(message.checks, planes, strict=True):
+    def read(self, message: _Message, planes: list[tuple[int, Syndrome, bool]]) -> bool:
+        """Whether a check failed; what is below the one before then stays unknown."""
+        ratios, start, checks = np.empty(len(self._places)), 0, message.checks
+        starts = self._starts
+        for plane, syndrome, is_hashed in planes:
             told, start = message.bits[start : start + syndrome.size], start + syndrome.size
-            zero, one = halves(self._places, self._starts, plane, self._planes)
+            zero, one = halves(self._places, starts, plane, self._planes)
             if syndrome.places is not None:
                 unit = self._cell / self._density.unit
                 kernel.log_ratios(
@@ -141,9 +145,11 @@ class _Reader:
                     *(2.0**plane * unit, self._contexts, self._density.tables, ratios),
                 )
             starts = np.where(syndrome.read(told, ratios), one, zero)
-            if _check(starts >> plane) != check:
-                return True
-            self._starts, self._known = starts, plane
+            if is_hashed:
+                if _check(starts >> plane) != checks[:HASH_BYTES]:
+                    return True
+                checks = checks[HASH_BYTES:]
+                self._starts, self._known = starts, plane
         return False
 
     def cells(self) -> tuple[np.ndarray, float]:
@@ -153,6 +159,5 @@ class _Reader:
         return (self._starts - self._places) * self._cell, 2.0**self._known * self._cell
 
 
-def _check(numbers: np.ndarray) -> int:
-    """A byte of a hash."""
-    return xxhash.xxh3_64_intdigest(numbers.astype("<i8", copy=False).tobytes()) & 0xFF
+def _check(numbers: np.ndarray) -> bytes:
+    return xxhash.xxh3_64_digest(numbers.astype("<i8", copy=False).tobytes())[:HASH_BYTES]
