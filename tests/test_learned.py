@@ -314,6 +314,35 @@ def test_after_nothing_was_read_more_is_expected():
     assert fleet.memory.spread.doubt[0] == 1
 
 
+def test_nothing_is_planned_for_who_is_not_known():
+    fleet = Fleet(2)
+    fleet.clients = torch.tensor([0, 1, 3])
+    first = fleet.updates.clone()
+    for expected in ([False] * 4, [True, True, False, True]):
+        fleet.round += 1
+        public = Public(0, fleet.round, tuple(fleet.clients.tolist()))
+        fleet.policy.plan(fleet.memory, fleet.clients)
+        model = fleet.policy.model(fleet.memory, fleet.clients)
+        side = fleet.policy.predict(fleet.memory, fleet.clients)
+        plans = fleet.compressor.plan(model, side)
+        assert [bool(plan) for plan in plans] == [expected[client] for client in public.clients]
+        public = replace(public, plans=tuple(plans))
+        payloads = fleet.compressor.encode(first[fleet.clients], public)
+        estimates, failed = fleet.compressor.decode_checked(payloads, side, public, model)
+        fleet.policy.learn(fleet.memory, fleet.clients, estimates, failed, 1.0)
+        fleet.policy.finish(fleet.memory, estimates.mean(dim=0), len(estimates), 1.0)
+        fleet.clients = torch.arange(CLIENTS)
+
+
+def test_short_vectors_are_sent_as_without_a_plan():
+    """Hashes alone would take a good part of the bits."""
+    fleet = Fleet(4, dim=40)
+    for _ in range(4):
+        error, *_ = fleet.step()
+        assert error < 0.1
+    assert not any(fleet.plan()[0].plans)
+
+
 def test_planned_payloads_need_the_model_and_a_plan():
     fleet = Fleet(2)
     fleet.step()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import wzfl
+from wzfl import InputError
 from wzfl.client import FedSGD, FullGradient, Shard, plain_update
 from wzfl.config import conf_dir
 from wzfl.exchange import Diverged
@@ -146,6 +147,11 @@ def test_plans_are_charged_to_the_downlink():
     planned = last["downlink_bits"] / 8 - weights
     assert planned >= CLIENTS * 12
     assert planned % 4 == 0
+
+
+def test_a_model_of_residuals_needs_a_compressor_that_uses_it():
+    with pytest.raises(InputError, match="take linear, or learned_slepian_wolf"):
+        federation("wyner_ziv", side=Learned())
 
 
 def test_history_makes_wyner_ziv_exact_near_the_optimum():

@@ -41,6 +41,12 @@ class Federation:
                 f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
                 f" got {self.clients_per_round}"
             )
+        models = isinstance(self.side_information, ModelsResiduals)
+        if models and not isinstance(self.compressor, Planned):
+            raise InputError(
+                f"side_information={type(self.side_information).__name__.lower()} models residuals, which"
+                f" {type(self.compressor).__name__} does not use; take linear, or learned_slepian_wolf"
+            )
 
     @property
     def models_residuals(self) -> bool:

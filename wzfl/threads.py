@@ -35,5 +35,11 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 @lru_cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    # OpenMP's number of threads belongs to the thread that sets it; here each takes one for itself.
-    return ThreadPoolExecutor(workers, "wzfl", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(workers, "wzfl", initializer=_take_one_core)
+
+
+def _take_one_core() -> None:
+    """OpenMP's number of threads belongs to the thread that sets it."""
+    torch.set_num_threads(1)
+    # A thread's first question makes it take the number last set anywhere: asked now, that is 1.
+    torch.get_num_threads()

@@ -25,6 +25,7 @@ from wzfl.public import Public, permutation
 from wzfl.residual_model import ResidualModel
 
 _LARGEST_BLOCK = 2**20
+_SHORTEST = 2**10  # vectors below it tell too little of their distribution
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,15 @@ class LearnedSlepianWolf:
 
     def plan(self, model: ResidualModel, side: Tensor) -> list[bytes]:
         """See `Planned`."""
+        if model.expectation is None or side.shape[1] < _SHORTEST:
+            return [b""] * len(side)
         size = self._size(side.shape[1])
         bits = floor(side.shape[1] * self.bitrate) // -(-side.shape[1] // size)
         error_alone = 1 - self._alone.residual_gain(side.shape[1], 1.0)
         plans = []
         for recent, expected, margin in zip(model.recent, side, model.margins, strict=True):
             found = None
-            if model.expectation is not None and recent is not None:
+            if recent is not None:
                 some = expected[torch.from_numpy(recent.coordinates)].cpu().numpy()
                 found = plan(recent, some, model.expectation.density, margin, size, bits)
             better = found is not None and found[1] < error_alone
