@@ -12,9 +12,9 @@ from wzfl.residual_model import ResidualModel
 from wzfl.side_information import Memory
 from wzfl.spread import Spread
 
-_HELPS = 0.7  # RMS of residuals, over that of updates, below which predictions are used
-_FIRST_MARGIN = 0.05
-_MARGIN_STEP, _MARGINS = 0.05, (0.01, 0.3)  # where everything fails; least and largest
+_HELPS = 0.5  # RMS of residuals, over that of updates, below which predictions are used
+_FIRST_MARGIN = 0.1
+_MARGIN_STEP, _MARGINS = 0.2, (0.03, 0.5)  # where everything fails; least and largest
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,11 @@ class Learned(Linear):
     `failure_rate`, as `Linear`'s on scales does.
 
     Attributes:
+        failure_rate: of payloads; less than for scales, as next to an error of -30 dB a failure counts more.
         pace: weight of the latest residual in the running mean of its square.
     """
 
+    failure_rate: float | None = 0.001
     pace: float = 0.4
 
     def __post_init__(self) -> None:

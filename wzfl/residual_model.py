@@ -165,7 +165,7 @@ class ResidualModel:
     Attributes:
         expectation: the best one; None before anything is known.
         recent: by row, residuals that those to come are planned to be like; None: nothing is known.
-        margins: by row, bits planned for beyond an entropy of 1; in proportion to the square root of others.
+        margins: by row, how much more than the entropies is planned for.
         explain: of a row, the posterior means `[dim]` of residuals that lie within widths from starts and
             are stretched by a factor; the model learns of them.
     """

@@ -92,7 +92,7 @@ def plan(
 
     Residuals are planned to be as the `recent` ones were, from float32 `expected` `[n]`, of coordinates at
     random; planes have other entropies where values are expected next to multiples of large powers of two.
-    Of entropies H, H + `margin` sqrt(H) are planned for: rare events come in varying numbers.
+    Of entropies H, H + `margin` sqrt(H) (1 - H) are planned for: rare events come in varying numbers.
     """
     generator = np.random.default_rng(0)
     count, unit = max(_FEWEST, len(recent.coordinates)), density.unit
@@ -205,7 +205,8 @@ class _Sample:
             )
             bits = (numbers >> plane) & 1 == 1
             surprise = np.logaddexp(0, np.where(bits, ratios, -ratios)).mean() / np.log(2)
-            entropies.append(min(1.0, float(surprise + self.margin * surprise**0.5)))
+            margin = self.margin * surprise**0.5 * (1 - min(1.0, surprise))
+            entropies.append(min(1.0, float(surprise + margin)))
             starts = np.where(bits, one, zero)
         return entropies
 
