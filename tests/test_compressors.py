@@ -28,7 +28,7 @@ FIXED_RATE = {
     *("none", "signsgd", "ef_signsgd", "bfloat16", "float16", "daq", "rdaq", "drive", "terngrad"),
 }
 DATA_DEPENDENT = {"terngrad"}
-HIGHEST_BITRATE = {"eden": 8, "diana": 8, "marina": 8, "qsgd_elias": 12}
+HIGHEST_BITRATE = {"eden": 8, "diana": 8, "marina": 8, "qsgd_elias": 12, "wyner_ziv_e8": 8}
 BITRATES = [0.02, 0.05, 0.5, 1, 1.5, 2, 2.5, 3, 4, 7.3, 8, 16]
 FRAME_BYTES = 16
 GOLDEN = {
@@ -55,6 +55,7 @@ GOLDEN = {
     "terngrad": "040b08000000000040400300000080d3b2117f8fb47dfe",
     "topk": "04030800000000004040003c00ed7f54047fa34a",
     "wyner_ziv": "0404080000008ca1ae3f00ff00ff65550d054796faed",
+    "wyner_ziv_e8": "0410080000008ca1ae3ffe00fffff01721b979d13052",
     "wyner_ziv_mq": "040408000000641e923f00ff00fff0115341067fc243",
     "wyner_ziv_posterior": "0404080000008ca1ae3f00ff00ff65550d05fad078c2",
     "wyner_ziv_rmq": "0404080000008ca1ae3f00ff00ff28154d055a8f88a5",

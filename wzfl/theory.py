@@ -98,7 +98,7 @@ def modulo_distortion(
     """Mean squared error per coordinate, overflows included, for a residual N(0, residual**2).
 
     `reach` and the result are in units of the scale and its square. Estimators: "plain" takes the
-    candidate nearest to the side information, "wiener" shrinks its distance by `wiener_factor`,
+    candidate nearest to the side information, "wiener" shrinks its distance for the least error,
     "posterior_mean" is E[r | symbol]. The shrunk ones are given for residual 1, which they assume.
     """
     if estimator == "posterior_mean":
@@ -107,12 +107,6 @@ def modulo_distortion(
     if estimator == "wiener":
         return 1 - correlation**2 / energy
     return residual**2 - 2 * correlation + energy
-
-
-def wiener_factor(levels: int, reach: float, rounding: str) -> float:
-    """a of least squared error in y + a (x^ - y), for a Gaussian residual of RMS 1."""
-    energy, correlation, _ = modulo_moments(levels, reach, rounding)
-    return correlation / energy
 
 
 @lru_cache

@@ -1,6 +1,6 @@
 """A checksum by which the decoder of a modulo quantizer notices that it lands in wrong blocks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -29,19 +29,13 @@ class OverflowCheck:
     Chen, Farach-Colton (ICALP 2002).
     """
 
-    def __init__(self, overflow: Mapping[int, float]) -> None:
-        """`overflow`: E o**2 per coordinate by bits per symbol, o blocks off at the planned scale."""
-        self._overflow = overflow
+    def __init__(self) -> None:
         self._expected = 0.0
         self._sums: Tensor | None = None
 
-    def covered(self, bits: int, count: int) -> int:
-        """How many of `count` symbols of `bits` bits the sums are to be taken of."""
-        return min(count, int(_MOST_OVERFLOWS / max(self._overflow[bits], 1e-12)))
-
-    def add(self, bits: int, covered: int, sums: Tensor) -> None:
-        """Takes in the sums `[clients, 4]` of the first `covered` block numbers of one width."""
-        self._expected += covered * self._overflow[bits]
+    def add(self, covered: int, overflow: float, sums: Tensor) -> None:
+        """Takes in the sums `[clients, 4]` of `covered` block numbers with E o**2 = `overflow` each."""
+        self._expected += covered * overflow
         self._sums = sums if self._sums is None else self._sums + sums
 
     def to_bytes(self) -> list[bytes]:
@@ -56,6 +50,11 @@ class OverflowCheck:
         theirs = theirs.view(-1, CHECK_BYTES).to(self._sums)
         difference = (self._sums - theirs + 128).remainder(256) - 128
         return difference.square().sum(dim=1) > _threshold(self._expected)
+
+
+def covered(count: int, overflow: float, at_once: int = 1) -> int:
+    """How many of `count` symbols the sums are to be taken of, o blocks off with E o**2 = `overflow`."""
+    return min(count, int(_MOST_OVERFLOWS / max(overflow, 1e-12)) // at_once * at_once)
 
 
 @lru_cache

@@ -6,9 +6,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from wzfl.bitpack import pack, unpack
+from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors import planned_scale
 from wzfl.compressors.allocation import Allocation, length
+from wzfl.compressors.cells import Cells, Cubes
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -20,20 +21,14 @@ from wzfl.compressors.envelope import (
     seal_rows,
     split,
 )
-from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
-from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck
+from wzfl.compressors.modulo import SMALLEST_CELL
+from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
 from wzfl.norms import energies
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
-from wzfl.theory import (
-    best_reach,
-    modulo_moments,
-    modulo_step,
-    posterior_energy,
-    wiener_factor,
-)
+from wzfl.theory import posterior_energy
 
 
 @dataclass(frozen=True)
@@ -107,13 +102,14 @@ class WynerZiv:
         scale, told = planned_scale.chosen(self._own_scale(rotated, public.scale == 0), public)
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
-        symbols, check = [], self._check(allocation)
-        for bits, columns in allocation.widths:
-            covered = check.covered(bits, length(columns))
-            indices, sums = fold(
-                sent[:, columns], noise[:, columns], self._cell(bits, scale), bits, covered
+        symbols, check = [], OverflowCheck()
+        for bits, columns, cells in self._parts(allocation):
+            overflow = cells.moments(bits).overflow
+            count = covered(length(columns), overflow, cells.at_once)
+            indices, sums = cells.fold(
+                sent[:, columns], noise[:, columns], _cell(bits, cells, scale), bits, count
             )
-            check.add(bits, covered, sums)
+            check.add(count, overflow, sums)
             symbols.append(pack(indices, bits))
         bodies = [b"".join(row) for row in zip(told, check.to_bytes(), *symbols, strict=True)]
         return seal_rows(self, bodies, dim, public)
@@ -135,19 +131,20 @@ class WynerZiv:
         noise = None
         if self.rounding == "dither":
             noise = public.uniform("rounding", allocation.count)
-        parts, check = [], self._check(allocation)
-        for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
-            covered = check.covered(bits, length(columns))
-            distances, their_sums = unfold(
+        parts, check = [], OverflowCheck()
+        for (bits, columns, cells), strings in zip(self._parts(allocation), symbols, strict=True):
+            overflow = cells.moments(bits).overflow
+            count = covered(length(columns), overflow, cells.at_once)
+            distances, their_sums = cells.unfold(
                 unpack(strings, bits, length(columns)).to(side.device),
                 None if noise is None else noise[:, columns],
                 expected[:, columns],
-                self._cell(bits, scale),
+                _cell(bits, cells, scale),
                 bits,
-                covered,
+                count,
             )
-            check.add(bits, covered, their_sums)
-            parts.append(self._estimate(bits, distances, scale))
+            check.add(count, overflow, their_sums)
+            parts.append(self._estimate(bits, cells, distances, scale))
         residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.unbiased and allocation.count < dim:
             residual *= dim / allocation.count
@@ -159,8 +156,8 @@ class WynerZiv:
         """See `SideInformed`."""
         allocation = self._allocation(dim)
         energy = sum(
-            length(columns) / allocation.count * self._energy(bits, 1 / scale_ratio)
-            for bits, columns in allocation.widths
+            length(columns) / allocation.count * self._energy(bits, cells, 1 / scale_ratio)
+            for bits, columns, cells in self._parts(allocation)
         )
         sampled = allocation.count / dim
         return energy * scale_ratio**2 * (1 / sampled if self.unbiased else sampled)
@@ -170,29 +167,31 @@ class WynerZiv:
     ) -> tuple[Tensor, list[memoryview], list[list[memoryview]]]:
         """The scales `[clients]`, the checksums, and the packed symbols of each width."""
         bodies = open_rows(self, payloads, allocation.dim, public)
-        sizes = [CHECK_BYTES, *allocation.sizes]
+        parts = self._parts(allocation)
+        sizes = [CHECK_BYTES, *(packed_size(length(columns), bits) for bits, columns, _ in parts)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
         sums, *symbols = split(rest, sizes)
         return scale, sums, symbols
 
-    def _estimate(self, bits: int, residual: Tensor, scale: Tensor) -> Tensor:
+    def _estimate(self, bits: int, cells: Cells, residual: Tensor, scale: Tensor) -> Tensor:
         """The residual `[clients, count]` that a candidate's distance to what is expected stands for."""
         if self.estimator == "plain":
             return residual
         if self.estimator == "wiener":
-            return residual.mul_(wiener_factor(2**bits, self._reach(bits), self.rounding))
+            return residual.mul_(_wiener_factor(bits, cells))
+        assert isinstance(cells, Cubes)
         unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
-        mean = posterior_mean(residual.double() / unit, 2**bits, self._reach(bits))
+        mean = posterior_mean(residual.double() / unit, 2**bits, cells.reach(bits))
         return mean.mul_(unit).float()
 
-    def _energy(self, bits: int, residual: float) -> float:
+    def _energy(self, bits: int, cells: Cells, residual: float) -> float:
         """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""
-        reach = self._reach(bits)
         if self.estimator == "posterior_mean":
-            return posterior_energy(2**bits, reach, residual)
-        energy = modulo_moments(2**bits, reach, self.rounding, residual).energy
+            assert isinstance(cells, Cubes)
+            return posterior_energy(2**bits, cells.reach(bits), residual)
+        energy = cells.moments(bits, residual).energy
         if self.estimator == "wiener":
-            return energy * wiener_factor(2**bits, reach, self.rounding) ** 2
+            return energy * _wiener_factor(bits, cells) ** 2
         return energy
 
     def _on_failure(self, residual: Tensor, failed: Tensor, scale: Tensor) -> Tensor:
@@ -207,12 +206,9 @@ class WynerZiv:
     def _allocation(self, dim: int) -> Allocation:
         return Allocation.of(dim, self.bitrate, self.symbol_bits, 8 * CHECK_BYTES)
 
-    def _check(self, allocation: Allocation) -> OverflowCheck:
-        expected = {
-            bits: modulo_moments(2**bits, self._reach(bits), self.rounding).overflow
-            for bits, _ in allocation.widths
-        }
-        return OverflowCheck(expected)
+    def _parts(self, allocation: Allocation) -> list[tuple[int, slice, Cells]]:
+        """What is sent: bits per symbol, of which coordinates, in which cells."""
+        return [(bits, columns, self._cubes) for bits, columns in allocation.widths]
 
     def _rotate(self, vectors: Tensor, public: Public) -> Tensor:
         return rotate(vectors, public) if self.rotation else vectors.float()
@@ -226,17 +222,22 @@ class WynerZiv:
         if self.rotation:
             own[needed] = (energies(rotated[needed]) / dim).sqrt().float()
         else:
-            reach = min(self._reach(bits) for bits, _ in self._allocation(dim).widths)
+            reach = min(self._cubes.reach(bits) for bits, _ in self._allocation(dim).widths)
             own[needed] = rotated[needed].abs().amax(dim=1) / reach
         return own
 
-    def _cell(self, bits: int, scale: Tensor) -> Tensor:
-        """`[clients]` float64 cell sizes, at least `SMALLEST_CELL`."""
-        step = modulo_step(2**bits, self._reach(bits), self.rounding)
-        # float64: update / cell can pass 2**24, where float32 no longer tells neighbours apart.
-        return (scale.double() * step).clamp_min(SMALLEST_CELL)
+    @property
+    def _cubes(self) -> Cubes:
+        return Cubes(self.rounding, self.reach, self.estimator)
 
-    def _reach(self, bits: int) -> float:
-        if self.reach is not None:
-            return self.reach
-        return best_reach(2**bits, self.rounding, self.estimator)
+
+def _cell(bits: int, cells: Cells, scale: Tensor) -> Tensor:
+    """`[clients]` float64 cell sizes, at least `SMALLEST_CELL`."""
+    # float64: update / cell can pass 2**24, where float32 no longer tells neighbours apart.
+    return (scale.double() * cells.step(bits)).clamp_min(SMALLEST_CELL)
+
+
+def _wiener_factor(bits: int, cells: Cells) -> float:
+    """a of least squared error in y + a (x^ - y), for a Gaussian residual as planned."""
+    energy, correlation, _ = cells.moments(bits)
+    return correlation / energy
