@@ -372,3 +372,11 @@ def test_zeros_are_sent_too():
 def test_a_pace_is_a_share(pace):
     with pytest.raises(InputError, match="pace"):
         Learned(pace=pace)
+
+
+def test_plans_allow_for_events_that_were_not_drawn():
+    """Of sixteen thousand residuals, none may show what happens to one in a hundred thousand."""
+    density, contexts = laplace_density(), some_contexts()
+    recent = Recent(np.arange(DIM), contexts, *cells_of(residuals_of(density, contexts), 1e-3))
+    found, _ = plan(recent, np.zeros(DIM, np.float32), density, 0.0, DIM, 2 * DIM)
+    assert min(found.sent) > 32  # some three such events, in bits

@@ -19,6 +19,8 @@ from wzfl.residual_model import Density, Recent
 HASH_BYTES = 2  # of a plane and those above it
 _FAILURES = 3e-4  # predicted errors per plane of a block
 _FEWEST = 2**12  # residuals drawn to estimate entropies, at least
+_DEVIATIONS = 2.0  # of an entropy that is estimated from the residuals drawn
+_UNSEEN = 32.0  # bits of events so rare that none was drawn
 _MOST_PLANES = 40
 LARGEST = 2.0**62  # cell number, in magnitude
 _CLOSE = 0.995  # to the budget
@@ -92,7 +94,8 @@ def plan(
 
     Residuals are planned to be as the `recent` ones were, from float32 `expected` `[n]`, of coordinates at
     random; planes have other entropies where values are expected next to multiples of large powers of two.
-    Of entropies H, H + `margin` sqrt(H) (1 - H) are planned for: rare events come in varying numbers.
+    Of entropies H, H + `margin` sqrt(H) (1 - H) are planned for, and the error of their estimates: rare
+    events come in varying numbers.
     """
     generator = np.random.default_rng(0)
     count, unit = max(_FEWEST, len(recent.coordinates)), density.unit
@@ -204,11 +207,17 @@ class _Sample:
                 *(2.0**plane * cell, self.contexts, model.tables, ratios),
             )
             bits = (numbers >> plane) & 1 == 1
-            surprise = np.logaddexp(0, np.where(bits, ratios, -ratios)).mean() / np.log(2)
-            margin = self.margin * surprise**0.5 * (1 - min(1.0, surprise))
-            entropies.append(min(1.0, float(surprise + margin)))
+            surprises = np.logaddexp(0, np.where(bits, ratios, -ratios)) / np.log(2)
+            entropies.append(self._planned(surprises))
             starts = np.where(bits, one, zero)
         return entropies
+
+    def _planned(self, surprises: np.ndarray) -> float:
+        """Entropy to plan for, from the bits that each of the drawn residuals would take."""
+        entropy, count = float(surprises.mean()), len(surprises)
+        margin = self.margin * entropy**0.5 * (1 - min(1.0, entropy))
+        drawn = _DEVIATIONS * float(surprises.std()) / count**0.5 + _UNSEEN / count
+        return min(1.0, entropy + margin + drawn)
 
     def _numbers(self, cell: float) -> np.ndarray:
         numbers = np.floor(self.residuals / cell + self._places(cell))
