@@ -58,6 +58,7 @@ PARTITIONS = [
     ByClass(10),
     ByClass(7, 3),
     ByClass(20, 2, 0.5),
+    ByClass(10, examples_per_client=20),
 ]
 
 
@@ -79,6 +80,16 @@ def test_partitions_deal_each_example_at_most_once(partition):
 def test_sizes_are_equal_or_not():
     assert {len(part) for part in IID(10).split(LABELS, 0)} == {100}
     assert len({len(part) for part in IID(10, imbalance=1.0).split(LABELS, 0)}) > 5
+
+
+@pytest.mark.parametrize("make", [IID, ByClass])
+def test_clients_keep_so_many_examples_at_most(make):
+    all_of_it, some = make(10).split(LABELS, 0), make(10, examples_per_client=30).split(LABELS, 0)
+    for part, kept in zip(all_of_it, some, strict=True):
+        assert len(kept) == 30
+        assert torch.isin(kept, part).all()
+    more_than_there_are = make(10, examples_per_client=1000).split(LABELS, 0)
+    assert [len(part) for part in more_than_there_are] == [len(part) for part in all_of_it]
 
 
 def test_by_class_holds_so_many_classes():
@@ -103,6 +114,7 @@ def test_a_small_alpha_is_skewed():
         (lambda: IID(0), "at least 1 client"),
         (lambda: Dirichlet(3, 0), "alpha must be above 0"),
         (lambda: ByClass(3, 11).split(LABELS, 0), "classes_per_client must be 1 to 10"),
+        (lambda: ByClass(3, examples_per_client=0), "examples_per_client must be at least 1"),
         (lambda: IID(1001).split(LABELS, 0), "1001 clients can not share 1000"),
     ],
 )

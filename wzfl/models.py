@@ -81,26 +81,37 @@ def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> Mode
     return Model(build)
 
 
-def cnn(input_shape: Sequence[int], classes: int) -> Model:
-    """Two 5x5 convolutions of 32 and 64 channels, each pooled by 2, then 512 hidden units.
+def cnn(
+    input_shape: Sequence[int],
+    classes: int,
+    channels: Sequence[int] = (32, 64),
+    hidden: int = 512,
+) -> Model:
+    """Two 5x5 convolutions, each pooled by 2, then one hidden layer.
 
-    1 663 370 parameters on MNIST. Source: McMahan et al., "Communication-Efficient Learning of Deep
+    1 663 370 parameters on MNIST as it is. Source: McMahan et al., "Communication-Efficient Learning of Deep
     Networks from Decentralized Data" (AISTATS 2017).
     """
-    channels, height, width = input_shape
+    if len(channels) != 2 or min(*channels, hidden) < 1:
+        raise InputError(
+            "model.channels must be two numbers and model.hidden one, all at least 1; got"
+            f" {list(channels)} and {hidden}"
+        )
+    colours, height, width = input_shape
+    first, second = channels
 
     def build() -> nn.Module:
         return nn.Sequential(
-            nn.Conv2d(channels, 32, 5, padding=2),
+            nn.Conv2d(colours, first, 5, padding=2),
             nn.ReLU(),
             nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 5, padding=2),
+            nn.Conv2d(first, second, 5, padding=2),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Linear(64 * (height // 4) * (width // 4), 512),
+            nn.Linear(second * (height // 4) * (width // 4), hidden),
             nn.ReLU(),
-            nn.Linear(512, classes),
+            nn.Linear(hidden, classes),
         )
 
     return Model(build)

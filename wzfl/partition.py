@@ -28,19 +28,22 @@ class IID:
     Attributes:
         clients: how many clients.
         imbalance: standard deviation of the log of the clients' sizes; 0 makes them equal.
+        examples_per_client: how many each keeps at most; None: all.
     """
 
     clients: int
     imbalance: float = 0.0
+    examples_per_client: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.clients, self.imbalance)
+        _check(self.clients, self.imbalance, self.examples_per_client)
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(labels))
         shares = _shares(generator, self.clients, self.imbalance)
-        return _tensors(_cut(order, shares), len(labels))
+        held = _tensors(_cut(order, shares), len(labels))
+        return _at_most(self.examples_per_client, held, generator)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Dirichlet:
     alpha: float
 
     def __post_init__(self) -> None:
-        _check(self.clients, 0.0)
+        _check(self.clients, 0.0, None)
         if not self.alpha > 0:
             raise InputError(f"partition.alpha must be above 0; got {self.alpha}")
 
@@ -83,14 +86,16 @@ class ByClass:
         clients: how many clients.
         classes_per_client: how many classes each holds.
         imbalance: standard deviation of the log of the clients' shares of a class.
+        examples_per_client: how many each keeps at most; None: all.
     """
 
     clients: int
     classes_per_client: int = 1
     imbalance: float = 0.0
+    examples_per_client: int | None = None
 
     def __post_init__(self) -> None:
-        _check(self.clients, self.imbalance)
+        _check(self.clients, self.imbalance, self.examples_per_client)
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
         generator = np.random.default_rng(seed)
@@ -109,15 +114,28 @@ class ByClass:
                 shares = _shares(generator, len(clients), self.imbalance)
                 for client, part in zip(clients, _cut(examples, shares), strict=True):
                     held[client].append(part)
-        return _tensors([np.concatenate(parts) for parts in held], len(labels))
+        parts = _tensors([np.concatenate(parts) for parts in held], len(labels))
+        return _at_most(self.examples_per_client, parts, generator)
 
 
-def _check(clients: int, imbalance: float) -> None:
+def _check(clients: int, imbalance: float, examples_per_client: int | None) -> None:
+    if examples_per_client is not None and examples_per_client < 1:
+        raise InputError(
+            "partition.examples_per_client must be at least 1, or null for all; got"
+            f" {examples_per_client}"
+        )
     if clients < 1 or imbalance < 0:
         raise InputError(
             "a partition needs at least 1 client and an imbalance of at least 0; got"
             f" clients={clients}, imbalance={imbalance}"
         )
+
+
+def _at_most(count: int | None, held: list[Tensor], generator: np.random.Generator) -> list[Tensor]:
+    """Of each client's examples so many, drawn at random."""
+    if count is None:
+        return held
+    return [part[torch.from_numpy(generator.permutation(len(part))[:count])] for part in held]
 
 
 def _by_class(labels: Tensor, generator: np.random.Generator) -> list[np.ndarray]:
