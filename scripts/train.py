@@ -34,7 +34,7 @@ from wzfl.exchange import Diverged
 from wzfl.federation import Federation
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
-from wzfl.results import RunFolder, SweepFolder, run_id
+from wzfl.results import COLUMNS, RunFolder, SweepFolder, run_id
 from wzfl.server import Server
 from wzfl.simulation import simulate
 
@@ -95,7 +95,8 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     try:
         for record in partial.record(records):
             round, total_uplink = int(record["round"]), total_uplink + int(record["uplink_bits"])
-            tracker.log({**record, "total_uplink_bits": total_uplink})
+            numbers = {key: record[key] for key in COLUMNS}
+            tracker.log({**numbers, "total_uplink_bits": total_uplink})
             bar.update()
     except Diverged as error:
         log.warning("run %s diverged: %s", folder.id, error)

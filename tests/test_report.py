@@ -1,5 +1,6 @@
 """Tables, figures and report from a small sweep made by hand."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
             "nmse": 0.01 * bitrate * (1 + seed) ** 2,
             "decode_failures": 1,
             "test_accuracy": 0.1 if accuracy is None else accuracy * r / ROUNDS,
+            "clients": [],
         }
         for r in range(1, rounds + 1)
     )
@@ -108,12 +110,40 @@ def test_the_target_is_float32_less_one_point(sweep):
     assert target_accuracy(sweep.runs) == pytest.approx(0.90)
 
 
+def test_excess_losses_are_above_those_of_float32_with_the_same_seed(sweep):
+    runs = sweep.runs.assign(final_train_loss=sweep.runs.seed.astype(float))
+    runs.loc[runs.compressor == "topk", "final_train_loss"] += 0.25
+    table = methods(runs, sweep.rounds).set_index(["compressor", "bitrate"])
+    assert table.excess_loss["topk", 1] == pytest.approx(0.25)
+    assert table.excess_loss["qsgd", 4] == 0
+    assert table.train_loss["qsgd", 4] == 0.5
+
+
 def test_bits_to_target(sweep):
     reached = bits_to_target(sweep.rounds, 0.90).set_index("id").bits_to_target
     assert reached["none-32-0"] == 3 * 3200
     assert pd.isna(reached["qsgd-1-0"])
     assert reached["topk-1-0"] == 300
     assert bits_to_target(sweep.rounds, 0.6).set_index("id").bits_to_target["topk-1-0"] == 200
+
+
+def test_the_headline_can_be_computed_from_the_exported_rounds(results):
+    """By the lines of the README."""
+    sweep = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
+    draw.draw(results, [sweep], {})
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (lines,) = re.findall(r"```python\n(import pandas.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(
+        lines.replace("results/rounds", f"{results}/rounds").replace("mnist_by_class", "smoke"),
+        names,
+    )
+    table = pd.read_csv(results / "methods.csv").set_index(["compressor", "bitrate"])
+    expected = table.bits_to_target.dropna()
+    assert len(expected) > 2
+    pd.testing.assert_series_equal(
+        names["bits"].dropna(), expected, check_names=False, check_exact=False
+    )
 
 
 def test_methods_are_means_over_seeds_and_strict_about_failures(sweep):
@@ -174,7 +204,7 @@ def test_figures_are_drawn_and_reproducible(sweep, tmp_path):
         for one, other in zip(first, second, strict=True):
             assert one.stat().st_size > 10_000
             assert one.read_bytes() == other.read_bytes()
-    for column in ("accuracy", "train_loss"):
+    for column in ("accuracy", "excess_loss"):
         png, pdf = save(by_bitrate(rows, column), tmp_path, column)
         assert png.stat().st_size > 10_000
         assert pdf.read_bytes().startswith(b"%PDF")
@@ -254,7 +284,8 @@ def test_the_readme_shows_the_report_s_numbers():
 
 def test_the_readme_s_example_runs(capsys):
     text = (Path(draw.__file__).parents[1] / "README.md").read_text()
-    exec(text.split("```python")[1].split("```")[0], {})
+    (lines,) = re.findall(r"```python\n(import torch.*?)```", text, re.DOTALL)
+    exec(lines, {})
     bits, error = capsys.readouterr().out.replace("tensor(", "").replace(")", "").split()
     assert float(bits) == pytest.approx(2, rel=0.02)
     assert float(error) == pytest.approx(0.318 * 0.1**2, rel=0.05)

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from wzfl import InputError
-from wzfl.results import COLUMNS, RunFolder, SweepFolder, load_rounds, run_id
+from wzfl.client_records import CLIENT_COLUMNS
+from wzfl.results import COLUMNS, RunFolder, SweepFolder, load_clients, load_rounds, run_id
 
 CONFIG = {
     "seed": 0,
@@ -63,7 +64,12 @@ def test_an_id_depends_on_what_is_computed(config):
 
 def records(count):
     for round in range(1, count + 1):
-        yield dict.fromkeys(COLUMNS, 0.1) | {"round": round, "test_accuracy": float("nan")}
+        client = dict.fromkeys(CLIENT_COLUMNS, 0.1) | {"round": round, "age": float("nan")}
+        yield dict.fromkeys(COLUMNS, 0.1) | {
+            "round": round,
+            "test_accuracy": float("nan"),
+            "clients": [client] * 2,
+        }
 
 
 def test_a_run_is_there_when_it_is_finished(tmp_path):
@@ -80,6 +86,10 @@ def test_a_run_is_there_when_it_is_finished(tmp_path):
     assert rounds["round"].tolist() == [1, 2, 3]
     assert rounds["nmse"].tolist() == [0.1] * 3
     assert rounds["test_accuracy"].isna().all()
+    clients = load_clients(folder.path)
+    assert list(clients.columns) == CLIENT_COLUMNS
+    assert clients["round"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert clients["age"].isna().all()
 
 
 def test_rounds_are_on_disk_as_they_come(tmp_path):

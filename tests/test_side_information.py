@@ -86,6 +86,12 @@ def test_unusable_settings_are_refused(settings):
             policy(**settings)
 
 
+@pytest.mark.parametrize("policy", [Mean, Linear])
+def test_less_than_one_wave_is_refused(policy):
+    with pytest.raises(InputError, match="waves must be at least 1; got 0"):
+        policy(waves=0)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -57,7 +58,7 @@ def run(settings, rounds=20, lr=0.3):
 
 def without_seconds(records):
     return [
-        {key: value for key, value in record.items() if key != "seconds" and value == value}
+        {key: repr(value) for key, value in record.items() if key != "seconds"}
         for record in records
     ]
 
@@ -123,6 +124,42 @@ def test_a_client_that_remembers_wrongly_misleads_the_server(name):
     assert errors[1] > 2 * errors[0]
 
 
+def test_what_is_known_of_each_client_adds_up_to_the_round():
+    settings = federation("wyner_ziv", side=Last(sketch=64), clients_per_round=3)
+    last_round = {}
+    for record in run(settings)[0]:
+        clients = record["clients"]
+        assert sum(client["uplink_bits"] for client in clients) == record["uplink_bits"]
+        assert sum(client["failed"] for client in clients) == record["decode_failures"]
+        for column in ("nmse", "side_information_error"):
+            mean = sum(client[column] for client in clients) / len(clients)
+            assert mean == pytest.approx(record[column])
+        for client in clients:
+            age = record["round"] - last_round.get(client["client"], math.nan)
+            assert client["age"] == pytest.approx(age, nan_ok=True)
+            last_round[client["client"]] = record["round"]
+            if client["scale"]:  # measured, to within some standard deviations of a sketch of 64
+                assert 1 < client["scale"] / client["residual_rms"] < 2
+                assert client["cosine"] > 0.5
+    assert len(last_round) == CLIENTS
+    assert any(client["age"] > 1 for client in clients)
+
+
+def test_in_waves_clients_are_expected_to_do_as_those_before_them():
+    alike = [shards()[0]] * CLIENTS
+    policy = Mean(waves=3)
+    settings = federation("none", side=policy, shards=alike)
+    records, _ = run(settings, rounds=2, lr=0.01)
+    errors = [client["side_information_error"] for client in records[0]["clients"]]
+    assert errors == [1, *[pytest.approx(0, abs=1e-9)] * (CLIENTS - 1)]
+    assert records[1]["clients"][0]["side_information_error"] < 0.5
+
+    in_one = federation("none", side=Mean(), shards=alike)
+    assert [record["train_loss"] for record in run(in_one, rounds=2, lr=0.01)[0]] == pytest.approx(
+        [record["train_loss"] for record in records]
+    )
+
+
 def test_bits_are_those_of_the_payloads():
     record = run(federation("none"))[0][0]
     assert record["uplink_bits"] == CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES)
@@ -138,7 +175,7 @@ def test_the_scale_is_charged_to_the_downlink_and_the_first_one_to_the_uplink(si
 
 
 def test_plans_are_charged_to_the_downlink():
-    model = mlp((1, 3, 4), classes=4, hidden=[300])
+    model = mlp((1, 3, 4), classes=4, hidden=[2000])
     first, *_, last = run(
         federation("learned_slepian_wolf", side=Learned(), model=model), rounds=10
     )[0]

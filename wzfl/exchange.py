@@ -1,7 +1,7 @@
 """What travels between clients and server: a few clients at a time, in whatever grouping, the same bytes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 import torch
@@ -11,6 +11,7 @@ from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.ledger import BitLedger
+from wzfl.measured_scale import heard, measured, tell
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 from wzfl.residual_model import ResidualModel
@@ -36,6 +37,9 @@ class Exchanged:
         energy: |update|**2.
         error: |estimate - update|**2.
         side_error: |side information - update|**2.
+        side_energy: |side information|**2.
+        scale: what the client was told, or measured; 0 where it coded without side information.
+        payload_bytes: of what it sent.
         failed: whether the decoder's check failed.
     """
 
@@ -43,7 +47,16 @@ class Exchanged:
     energy: Tensor
     error: Tensor
     side_error: Tensor
+    side_energy: Tensor
+    scale: Tensor
+    payload_bytes: Tensor
     failed: Tensor
+
+    def columns(self) -> dict[str, Tensor]:
+        """What is known of each client, by name."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        del every["ledger"]
+        return every
 
 
 def exchange(
@@ -107,6 +120,10 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
 
     # Server: sees payloads, public and its own memory.
     ledger.sent_up(payloads)
+    payload_bytes = torch.tensor([len(payload) for payload in payloads], device=updates.device)
+    if federation.measures_scales:
+        payloads, public = heard(payloads, public)
+        state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
     side = policy.predict(state.side, clients)
     estimates, failed = _received(federation, state, clients, payloads, side, public)
 
@@ -114,17 +131,23 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
     error = squared_distances(estimates, updates)
     nothing_expected = side.stride(1) == 0 and not bool(side[:, 0].any())
     side_error = energy if nothing_expected else squared_distances(side, updates)
+    side_energy = torch.zeros_like(energy) if nothing_expected else energies(side)
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
     policy.learn(state.side, clients, estimates, failed, federation.residual_gain(state.side))
     updates.copy_(estimates)
-    return Exchanged(ledger, energy, error, side_error, failed)
+    return Exchanged(
+        ledger, energy, error, side_error, side_energy, public.scale, payload_bytes, failed
+    )
 
 
 def _sent(
     compressor: Compressor, state: State, clients: Tensor, updates: Tensor, public: Public
 ) -> list[bytes]:
     """The payloads; clients that remember then learn what the server will have read."""
+    if public.sketches is not None:
+        public = measured(updates, public)
+        return tell(compressor.encode(updates, public), public)
     if not isinstance(compressor, ClientMemory) or state.client_memory is None:
         return compressor.encode(updates, public)
     memory = state.client_memory[clients]

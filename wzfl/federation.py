@@ -55,6 +55,12 @@ class Federation:
             self.side_information, ModelsResiduals
         )
 
+    @property
+    def measures_scales(self) -> bool:
+        """Whether clients measure their scales by a sketch, rather than being told them."""
+        informed = isinstance(self.compressor, SideInformed) and not self.models_residuals
+        return informed and self.side_information.sketch > 0
+
     def residual_model(self, memory: Memory, clients: Tensor) -> ResidualModel | None:
         """What the compressor decodes with, if it was planned from a model."""
         if self.models_residuals:

@@ -12,7 +12,7 @@ from wzfl.residual_model import ResidualModel
 from wzfl.side_information import Memory
 from wzfl.spread import Spread
 
-_HELPS = 0.5  # RMS of residuals, over that of updates, below which predictions are used
+_HELPS = 0.25  # RMS of residuals, over that of updates, below which predictions are used
 _FIRST_MARGIN = 0.1
 _MARGIN_STEP, _MARGINS = 0.2, (0.03, 0.5)  # where everything fails; least and largest
 

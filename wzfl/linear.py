@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.norms import energies, squared_distances
-from wzfl.side_information import Last, Memory
+from wzfl.side_information import Last, Memory, check_waves
 
 _RIDGE = 1e-3  # of the candidates' energies, which makes weights unique
 _PACE = 10  # a failure raises the margin by a tenth, or less where there are more clients than this
@@ -21,8 +21,8 @@ class Linear(Last):
 
     a and b are those of least squares over the client's earlier rounds, each weighted by its energy and the
     older ones less: recursive least squares on decoded updates alone. Noise of the code in what is
-    remembered lowers a by itself. A client whose residual, with the margin, would be no smaller than its
-    update is sent no scale, and codes without side information.
+    remembered lowers a by itself. With a sketch, scales are measured. Without one, a client whose residual,
+    with the margin, would be no smaller than its update is sent no scale, and codes without side information.
 
     What is remembered of a client is y + w (estimate - y), y what was expected: the Wiener filter of an
     estimate with noise, whose w is 1/g where side information was used.
@@ -30,19 +30,23 @@ class Linear(Last):
     Source: recursive least squares with forgetting, as in Haykin, "Adaptive Filter Theory"; the filter's
     step is DIANA's (Mishchenko et al. 2019).
 
-    The margin grows when decoding fails and shrinks when it does not, at rates that balance where
-    `failure_rate` of the planned scales are too small (Robbins & Monro's tracking of a quantile, 1951).
+    Without a sketch, the margin grows when decoding fails and shrinks when it does not, at rates that
+    balance where `failure_rate` of the planned scales are too small (Robbins & Monro's tracking of a
+    quantile, 1951).
 
     Attributes:
         memory: weight of the rounds before in the next one's least squares.
         failure_rate: share of planned scales that may be too small; None keeps the margin as it is.
+        waves: as those of `Mean`: what the last aggregate was is then that of this round so far.
     """
 
     memory: float = 0.8
     failure_rate: float | None = 0.01
+    waves: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_waves(self.waves)
         if self.failure_rate is not None and not 0 < self.failure_rate < 1:
             raise InputError(
                 "side_information.failure_rate must be in (0, 1), or null for a fixed margin; got"
@@ -53,6 +57,8 @@ class Linear(Last):
 
     def planned_ratio(self, memory: Memory) -> float:
         """See `SideInformation`."""
+        if self.sketch:
+            return super().planned_ratio(memory)
         return self.margin * float(memory.margin)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -115,6 +121,8 @@ class Linear(Last):
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
         planned = super()._scales(memory, clients)
+        if self.sketch:
+            return planned
         return torch.where(planned < memory.update_rms[clients], planned, 0)
 
     def _regress(self, memory: Memory, clients: Tensor, estimates: Tensor, energy: Tensor) -> None:

@@ -41,9 +41,12 @@ class Public:
             randomness is drawn.
         plans: bytes per client that the server has broadcast to it for a compressor that is `Planned`;
             empty where there is no plan.
+        sketches: `[clients, size]` float32, what the server has broadcast for clients to measure their
+            scale by (`measured_scale`); None where it has not. Compressors are given scales instead.
 
     Raises:
-        InputError: scales or plans do not match the clients, or a scale is negative or not finite.
+        InputError: scales, plans or sketches do not match the clients, or a scale is negative or not
+            finite.
     """
 
     seed: int
@@ -51,6 +54,7 @@ class Public:
     clients: tuple[int, ...]
     scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
     plans: tuple[bytes, ...] = ()
+    sketches: Tensor | None = None
 
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
@@ -65,23 +69,34 @@ class Public:
             raise InputError(
                 f"Public.plans must be one per client or none; got {len(plans)} for {len(clients)} clients"
             )
+        if self.sketches is not None and len(self.sketches) != len(clients):
+            raise InputError(
+                f"Public.sketches must be one per client; got {len(self.sketches)} for {len(clients)}"
+                " clients"
+            )
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
 
     def to(self, device: torch.device | str) -> "Public":
-        return replace(self, scale=self.scale.to(device))
+        sketches = None if self.sketches is None else self.sketches.to(device)
+        return replace(self, scale=self.scale.to(device), sketches=sketches)
 
     def rows(self, rows: slice) -> "Public":
         """What the clients of these rows alone would know."""
         return replace(
-            self, clients=self.clients[rows], scale=self.scale[rows], plans=self.plans[rows]
+            self,
+            clients=self.clients[rows],
+            scale=self.scale[rows],
+            plans=self.plans[rows],
+            sketches=None if self.sketches is None else self.sketches[rows],
         )
 
     def common(self, clients: int) -> "Public":
         """What is shared with all: as many rows, each with the randomness of no client in particular."""
         nobody = (_NOBODY,) * clients
-        return replace(self, clients=nobody, scale=self.scale.new_zeros(clients), plans=())
+        scale = self.scale.new_zeros(clients)
+        return replace(self, clients=nobody, scale=scale, plans=(), sketches=None)
 
     def keys(self, purpose: str) -> np.ndarray:
         """`[clients]` uint64: where each client's stream of random words starts."""

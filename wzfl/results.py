@@ -5,6 +5,7 @@ the suffix is a finished run, whenever the process was killed.
 """
 
 import csv
+import gzip
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import pandas as pd
 import yaml
 from filelock import FileLock
 
+from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.errors import InputError
 from wzfl.frame import VERSION
 
@@ -34,6 +36,7 @@ COLUMNS = (
     "decode_failures",
     "seconds",
 )
+CLIENTS = "clients.csv.gz"
 # Where a run's files are and how it is carried out, not what it computes; then what counts where it
 # is used: a compressor's bitrate, a server's learning rate.
 _NOT_IN_ID = {
@@ -122,12 +125,21 @@ class PartialRun:
     path: Path
 
     def record(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Passes the records on, each written to rounds.csv before."""
-        with (self.path / "rounds.csv").open("w", newline="") as file:
+        """Passes the records on, each written to rounds.csv and clients.csv.gz before."""
+        with (
+            (self.path / "rounds.csv").open("w", newline="") as file,
+            gzip.open(self.path / CLIENTS, "wt", newline="") as clients,
+        ):
             writer = csv.DictWriter(file, COLUMNS)
+            by_client = csv.DictWriter(clients, CLIENT_COLUMNS)
             writer.writeheader()
+            by_client.writeheader()
             for record in records:
                 writer.writerow({key: _cell(record[key]) for key in COLUMNS})
+                by_client.writerows(
+                    {key: _cell(value) for key, value in client.items()}
+                    for client in record["clients"]
+                )
                 file.flush()
                 yield record
 
@@ -164,6 +176,11 @@ class SweepFolder:
     def ids(self) -> list[str]:
         """The runs of the finished jobs, each once."""
         return sorted({mark.read_text() for mark in self.path.glob("*.run")})
+
+
+def load_clients(path: Path) -> pd.DataFrame:
+    """A run's clients.csv.gz: a row per round and client."""
+    return pd.read_csv(path / CLIENTS)
 
 
 def load_rounds(path: Path) -> pd.DataFrame:

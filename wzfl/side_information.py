@@ -8,13 +8,14 @@ et al. 2019).
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS, History
+from wzfl.measured_scale import margin
 from wzfl.norms import squared_distances
 from wzfl.residual_model import ResidualModel
 from wzfl.spread import Spread
@@ -33,6 +34,7 @@ class Memory:
         products: `[population, 5]` sums of inner products, for policies that learn weights.
         margin: a factor, for policies that learn their margin.
         outcomes: of this round's planned scales, how many there were and how many failed, by group.
+        seen: `[population]` the round in which a client last took part; 0 if it never did.
         spread: where residuals are large, for policies that model them.
     """
 
@@ -43,6 +45,7 @@ class Memory:
     products: Tensor
     margin: Tensor
     outcomes: list[tuple[int, int]]
+    seen: Tensor
     spread: Spread | None = None
 
     @classmethod
@@ -58,18 +61,28 @@ class Memory:
         rms = torch.zeros(2, population, device=device)
         products = torch.zeros(population, 5, dtype=torch.float64, device=device)
         common, margin = torch.zeros(dim, device=device), torch.ones(())
-        return cls(own, common, rms[0], rms[1], products, margin, [])
+        seen = torch.zeros(population, dtype=torch.int64, device=device)
+        return cls(own, common, rms[0], rms[1], products, margin, [], seen)
 
 
 class SideInformation(Protocol):
     """A server-only prediction of every client's next update, and of how far off it is.
 
-    A round is `plan` for its clients, then for groups of them, in any order and at the same time,
-    `predict` and `learn`, then `finish`. All change the memory in place.
+    A round is one wave of its clients after the other. A wave is `plan` for its clients, then for groups
+    of them, in any order and at the same time, `predict` and `learn`, then `finish`. All change the memory
+    in place.
 
     Attributes:
         broadcasts_scale: whether clients are sent a scale each round.
+        sketch: how many floats of a sketch they are sent instead, to measure it by; 0 for none.
+        waves: parts of a round's clients; what one part sent is known before the next is asked.
     """
+
+    @property
+    def sketch(self) -> int: ...
+
+    @property
+    def waves(self) -> int: ...
 
     @property
     def broadcasts_scale(self) -> bool: ...
@@ -99,7 +112,7 @@ class SideInformation(Protocol):
         ...
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
-        """Learns from the round's aggregate `[dim]` over so many clients."""
+        """Learns from the aggregate `[dim]` of the round so far, over so many clients."""
         ...
 
 
@@ -115,6 +128,9 @@ class ModelsResiduals(Protocol):
 @dataclass(frozen=True)
 class Zero:
     """Expects nothing: coding without side information; clients scale by their own RMS."""
+
+    sketch: ClassVar[int] = 0
+    waves: ClassVar[int] = 1
 
     broadcasts_scale: bool = False
 
@@ -147,17 +163,20 @@ class Last:
         margin: planned scale over the estimated residual RMS; above 1 leaves room for growth.
         step: damping a of y <- y + a (estimate - y); None takes min(1, 1/g).
         precision: in which vectors are stored, "float32", "bfloat16" or "int8".
+        sketch: floats per client and round by which it measures its scale (`measured_scale`); 0 plans it
+            from earlier rounds, with the margin.
         capacity: clients remembered at most; those not heard of for longest are forgotten. None: all.
     """
 
     margin: float = 1.2
     step: float | None = None
+    sketch: int = 0
     precision: str = "float32"
     capacity: int | None = None
     broadcasts_scale: bool = True
 
     def __post_init__(self) -> None:
-        _check(self.margin, self.step)
+        _check(self.margin, self.step, self.sketch)
         if self.precision not in PRECISIONS:
             raise InputError(
                 f"side_information.precision must be one of {', '.join(PRECISIONS)}; got"
@@ -169,11 +188,15 @@ class Last:
                 f" {self.capacity}"
             )
 
+    @property
+    def waves(self) -> int:
+        return 1
+
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return self.margin
+        return margin(self.sketch) if self.sketch else self.margin
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
@@ -201,24 +224,32 @@ class Last:
 class Mean:
     """Expects of every client the aggregate of what was last decoded from all.
 
+    In waves, that is of those of this round that were decoded already (the peers of Mayekar, Suresh, Tyagi,
+    AISTATS 2021), and of the round before in the first.
+
     Attributes:
         margin: planned scale over the estimated residual RMS.
         step: damping of the mean's update; None takes 1 / (1 + (g - 1) / clients), as the
             errors of independent clients average out.
+        sketch: as that of `Last`.
+        waves: in which a round's clients are asked.
     """
 
     margin: float = 1.2
     step: float | None = None
+    sketch: int = 0
+    waves: int = 1
     broadcasts_scale: bool = True
 
     def __post_init__(self) -> None:
-        _check(self.margin, self.step)
+        _check(self.margin, self.step, self.sketch)
+        check_waves(self.waves)
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return self.margin
+        return margin(self.sketch) if self.sketch else self.margin
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return self.margin * memory.residual_rms[clients]
@@ -235,11 +266,21 @@ class Mean:
         memory.common.lerp_(mean, _step(self.step, 1 + max(0.0, gain - 1) / clients))
 
 
+def check_waves(waves: int) -> None:
+    """Of a policy that asks its clients in waves."""
+    if waves < 1:
+        raise InputError(f"side_information.waves must be at least 1; got {waves}")
+
+
 def _nothing(memory: Memory, clients: Tensor) -> Tensor:
     return memory.common.new_zeros(1, 1).expand(len(clients), memory.own.dim)
 
 
-def _check(margin: float, step: float | None) -> None:
+def _check(margin: float, step: float | None, sketch: int) -> None:
+    if sketch < 0:
+        raise InputError(
+            f"side_information.sketch must be at least 0, a number of floats; got {sketch}"
+        )
     if not margin > 0 or not (step is None or 0 < step <= 1):
         raise InputError(
             "side information needs a margin above 0 and a step in (0, 1] or null; got"

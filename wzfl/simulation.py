@@ -2,23 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from wzfl.client import batch_seed
+from wzfl.client_records import client_records
 from wzfl.cohort import Cohort
-from wzfl.compressors import Planned
-from wzfl.compressors.envelope import float32_bytes, float32_rows
-from wzfl.compressors.uncompressed import Uncompressed
+from wzfl.downlink import broadcast
 from wzfl.errors import InputError
 from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, mean_ratio
-from wzfl.public import Public, stable_seed
-from wzfl.server import Server
-from wzfl.threads import in_threads
-from wzfl.uplink import receive
+from wzfl.public import stable_seed
+from wzfl.server import Aggregate, Server
+from wzfl.uplink import Received, receive
 
 # Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
 Observe = Callable[[int, Tensor, Tensor], None]
@@ -26,43 +26,68 @@ Observe = Callable[[int, Tensor, Tensor], None]
 
 def run_round(
     federation: Federation, state: State, round: int, observe: Observe | None = None
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Advances `state` by one round and returns what was observed; `observe` is shown the vectors.
+
+    What was observed is numbers, and `clients`, the records of `client_records`.
 
     Raises:
         Diverged: an update is not finite.
     """
     ledger, sampled = BitLedger(), _sample(federation, round)
-    weights, public = _broadcast(federation, state, round, sampled, ledger)
-    cohort = Cohort.with_seeds(
-        federation.work,
-        federation.model,
-        weights,
-        [federation.shards[client] for client in sampled],
-        [batch_seed(federation.seed, round, client) for client in sampled],
-    )
-    received = receive(federation, state, cohort, public, watch=observe is not None)
+    received = _waves(federation, state, round, sampled, ledger, observe is not None)
     if observe is not None:
         updates, side = (torch.cat(parts) for parts in zip(*received.vectors, strict=True))
         observe(round, updates, side)
-    aggregate = received.aggregate.result()
-    federation.side_information.finish(
-        state.side, aggregate, len(sampled), federation.residual_gain(state.side)
-    )
-    state.server.step(aggregate)
+    state.server.step(received.aggregate.result())
 
     ledger.join(received.ledger)
     losses, energy = received.column("losses").double(), received.column("energy")
-    examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=losses.device)
-    return {
+    examples = [len(federation.shards[client].y) for client in sampled]
+    weights = torch.tensor(examples, device=losses.device).double()
+    record = {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
-        "train_loss": float(losses @ examples.double() / examples.sum()),
+        "train_loss": float(losses @ weights / weights.sum()),
         "nmse": mean_ratio(received.column("error"), energy),
         "side_information_error": mean_ratio(received.column("side_error"), energy),
         "decode_failures": int(received.column("failed").sum()),
+        "clients": client_records(
+            round, sampled, state.side.seen, federation.model.dim, received.column
+        ),
     }
+    state.side.seen[list(sampled)] = round
+    return record
+
+
+def _waves(
+    federation: Federation,
+    state: State,
+    round: int,
+    sampled: tuple[int, ...],
+    ledger: BitLedger,
+    watch: bool,
+) -> Received:
+    """What comes of a round's clients, asked in as many waves as the side information wants."""
+    policy, device = federation.side_information, state.server.weights.device
+    received = Received(Aggregate(federation.aggregation, federation.model.dim, device))
+    waves = min(policy.waves, len(sampled))
+    ends = [len(sampled) * wave // waves for wave in range(waves + 1)]
+    for start, end in pairwise(ends):
+        clients = sampled[start:end]
+        weights, public = broadcast(federation, state, round, clients, ledger)
+        cohort = Cohort.with_seeds(
+            federation.work,
+            federation.model,
+            weights,
+            [federation.shards[client] for client in clients],
+            [batch_seed(federation.seed, round, client) for client in clients],
+        )
+        received.join(receive(federation, state, cohort, public, watch))
+        gain = federation.residual_gain(state.side)
+        policy.finish(state.side, received.aggregate.result(), end, gain)
+    return received
 
 
 def simulate(
@@ -73,7 +98,7 @@ def simulate(
     test_x: Tensor,
     test_y: Tensor,
     observe: Observe | None = None,
-) -> Iterator[dict[str, float]]:
+) -> Iterator[dict[str, Any]]:
     """One record per round; `test_loss` and `test_accuracy` every `eval_every` rounds and at the end.
 
     `train_loss` is that of the weights which the round started from, the test columns those of the
@@ -100,46 +125,3 @@ def _sample(federation: Federation, round: int) -> tuple[int, ...]:
         len(federation.shards), generator=torch.Generator().manual_seed(seed)
     ).tolist()
     return tuple(sorted(order[: federation.clients_per_round]))
-
-
-def _broadcast(
-    federation: Federation,
-    state: State,
-    round: int,
-    sampled: tuple[int, ...],
-    ledger: BitLedger,
-) -> tuple[Tensor, Public]:
-    """What clients read from the server's payloads: its model and, where it plans, a scale for each."""
-    policy, weights = federation.side_information, state.server.weights.detach()
-    server = Public(federation.seed, round, (-1,)).to(weights.device)
-    (payload,) = Uncompressed().encode(weights[None], server)
-    ledger.sent_down([payload] * len(sampled))
-    clients = torch.tensor(sampled, device=weights.device)
-    planned = policy.plan(state.side, clients)
-    scale = torch.zeros(len(sampled), device=weights.device)
-    plans: tuple[bytes, ...] = ()
-    if federation.models_residuals:
-        plans = _plans(federation, state, clients)
-        ledger.sent_down(plans)
-    elif policy.broadcasts_scale:
-        scales = float32_bytes(planned[:, None])
-        ledger.sent_down(scales)
-        scale = float32_rows(scales, weights.device)[:, 0]
-    return (
-        Uncompressed().decode([payload], weights[None], server)[0],
-        Public(federation.seed, round, sampled, scale, plans),
-    )
-
-
-def _plans(federation: Federation, state: State, clients: Tensor) -> tuple[bytes, ...]:
-    """For each client, in which way to send what the server's model does not tell."""
-
-    def of(client: Tensor) -> bytes:
-        model = federation.residual_model(state.side, client)
-        assert isinstance(federation.compressor, Planned)
-        assert model is not None
-        side = federation.side_information.predict(state.side, client)
-        (plan,) = federation.compressor.plan(model, side)
-        return plan
-
-    return tuple(in_threads(of, list(clients.split(1))))

@@ -53,7 +53,7 @@ class Received:
         self.aggregate.join(other.aggregate)
         self.ledger.join(other.ledger)
         for name, values in other.columns.items():
-            self.columns[name] += values
+            self.columns.setdefault(name, []).extend(values)
         self.vectors += other.vectors
         return self
 
@@ -102,9 +102,7 @@ def _group(
     received.observe(losses=losses)
     for part in exchange(federation, state, updates, public):
         received.ledger.join(part.ledger)
-        received.observe(
-            energy=part.energy, error=part.error, side_error=part.side_error, failed=part.failed
-        )
+        received.observe(**part.columns())
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
     received.aggregate.add(updates, examples)

@@ -1,0 +1,99 @@
+"""Scales that clients measure: a sketch of what the server expects tells each how far off it is.
+
+The server knows what it expects and not the update, the client the other way round, and the code between
+them has to be planned for their distance. An estimate from earlier rounds is wrong when training changes
+pace. Instead the server broadcasts a linear sketch of what it expects, some hundred floats; the client
+subtracts that of its update, and their distance is that of the vectors, to within a known error.
+"""
+
+from dataclasses import replace
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+import torch
+from scipy.stats import chi2
+from torch import Tensor
+
+from wzfl.errors import PayloadError
+from wzfl.norms import energies, squared_distances
+from wzfl.public import Public
+
+_TOO_SMALL = 1e-3  # share of scales that may be less than the residual's RMS
+_TOLD_BYTES = 2
+
+
+@lru_cache
+def margin(size: int) -> float:
+    """By what to multiply the RMS that a sketch tells, for one scale in a thousand to be too small.
+
+    The energy of a sketch of `size` signed sums is that of the vector times chi**2 / size, with `size`
+    degrees of freedom.
+    """
+    return sqrt(size / float(chi2.ppf(_TOO_SMALL, size)))
+
+
+def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:
+    """`[clients, size]` float32: signed sums of every `size`-th coordinate of `[clients, dim]`.
+
+    E|sketch|**2 = |vector|**2 over the shared signs, and sketches of differences are differences of
+    sketches.
+
+    Source: the second-moment sketch of Alon, Matias, Szegedy (STOC 1996).
+    """
+    signed = vectors.double() * public.signs("sketch", vectors.shape[1])
+    padded = torch.nn.functional.pad(signed, (0, -signed.shape[1] % size))
+    return padded.view(len(vectors), -1, size).sum(dim=1).float()
+
+
+def measured(updates: Tensor, public: Public) -> Public:
+    """What a client goes on with: the scale of its residual, or 0 where coding alone is as good.
+
+    Scales are bfloat16, rounded up.
+    """
+    assert public.sketches is not None
+    size, dim = public.sketches.shape[1], updates.shape[1]
+    distances = squared_distances(sketches(updates, size, public), public.sketches)
+    scale = margin(size) * (distances / dim).sqrt()
+    scale = torch.where(scale < (energies(updates) / dim).sqrt(), scale, 0)
+    return _with(public, _from_bits(_bits(scale)).to(public.scale.device))
+
+
+def tell(payloads: list[bytes], public: Public) -> list[bytes]:
+    """Payloads made with the scales of `public`, and these scales."""
+    told = _bits(public.scale)
+    return [scale.tobytes() + body for scale, body in zip(told, payloads, strict=True)]
+
+
+def heard(payloads: list[bytes], public: Public) -> tuple[list[bytes], Public]:
+    """The inverse of `tell`: what the server goes on with.
+
+    Raises:
+        PayloadError: a payload does not start with a scale.
+    """
+    for payload, client in zip(payloads, public.clients, strict=True):
+        if len(payload) < _TOLD_BYTES:
+            raise PayloadError(
+                f"payload of client {client}: got {len(payload)} bytes; expected {_TOLD_BYTES} of a"
+                " scale and more"
+            )
+    told = np.frombuffer(b"".join(payload[:_TOLD_BYTES] for payload in payloads), "<u2")
+    scale = _from_bits(told)
+    if not bool(((scale >= 0) & scale.isfinite()).all()):
+        raise PayloadError("got a scale that is negative or not finite; expected one of at least 0")
+    bodies = [payload[_TOLD_BYTES:] for payload in payloads]
+    return bodies, _with(public, scale.to(public.scale.device))
+
+
+def _with(public: Public, scale: Tensor) -> Public:
+    return replace(public, scale=scale, sketches=None)
+
+
+def _bits(scale: Tensor) -> np.ndarray:
+    """`[clients]` bfloat16 as 16-bit integers; what lies between two becomes the larger."""
+    words = scale.float().cpu().numpy().view("<u4")
+    return ((words + np.uint32(0xFFFF)) >> np.uint32(16)).astype("<u2")
+
+
+def _from_bits(bits: np.ndarray) -> Tensor:
+    return torch.from_numpy((bits.astype("<u4") << np.uint32(16)).view("<f4").copy())
