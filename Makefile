@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce beyond smoke rate-distortion draw test peers benchmark benchmark-peers format clean
+.PHONY: help install reproduce beyond accuracy smoke rate-distortion draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without tr
 	done
 	$(BIN)/python scripts/draw.py
 
+accuracy: $(INSTALLED)  ## Accuracy against bits in four regimes on two data sets, in results/accuracy, two hours
+	$(BIN)/python scripts/reproduce.py --preset accuracy --results-dir results/accuracy
+
 draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing
 	$(BIN)/python scripts/draw.py
 
@@ -63,5 +66,5 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove runs, caches and .venv; keeps figures, tables and report
-	rm -rf results/runs results/sweeps results/smoke results/wandb results/beyond/runs \
-		results/beyond/sweeps results/beyond/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results/runs results/sweeps results/smoke results/wandb results/*/runs results/*/sweeps \
+		results/*/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache

@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
 # are sparse.
-_STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, int]], str]] = {
+_STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, ...]], str]] = {
     "none": ("#000000", "-", "o"),
     "float16": ("#000000", "--", "x"),
     "bfloat16": ("#000000", ":", "+"),
     "wyner_ziv": ("#D55E00", "-", "D"),
+    "wyner_ziv_e8": ("#D55E00", (0, (6, 1, 1, 1)), "p"),
     "wyner_ziv_wiener": ("#CC79A7", "-", "P"),
     "wyner_ziv_posterior": ("#CC79A7", "--", "X"),
     "slepian_wolf": ("#D55E00", ":", "*"),
@@ -51,6 +52,10 @@ _OTHER = ("#666666", "-", "x")
 _LABELS = {"none": "float32"}
 _MARKERS = "os^Dv<>pP*X"
 _CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
+_FINAL = {
+    "accuracy": "final test accuracy",
+    "excess_loss": "final training loss above float32's",
+}
 _PANELS_PER_ROW = 5
 
 
@@ -155,7 +160,7 @@ def _sweep_panels(
 
 
 def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column: str) -> Figure:
-    """Final accuracy or loss, and bits to target, against measured bits per coordinate."""
+    """Final accuracy or excess loss, and bits to target, against measured bits per coordinate."""
     style()
     figure, grid = plt.subplots(
         len(sweeps), 2, figsize=(9.6, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
@@ -165,8 +170,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         for name, group in methods.groupby("compressor"):
             _final(left, str(name), labels[str(name)], group, column)
             _to_target(right, str(name), labels[str(name)], group)
-        names = {"accuracy": "final test accuracy", "train_loss": "final training loss"}
-        left.set_ylabel(names[column])
+        left.set_ylabel(_FINAL[column])
         left.set_title(f"{title}\nmean and range, n = {int(methods.seeds.max())} seeds", fontsize=9)
         right.set_ylabel("uplink bits per client to target")
         right.set_title("to float32's final accuracy less one point", fontsize=9)
@@ -290,7 +294,8 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
 def _final(axes: Axes, name: str, text: str, group: pd.DataFrame, column: str) -> None:
     colour, dash, marker = _STYLES.get(name, _OTHER)
     if name == "none":
-        axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=text)
+        if column == "accuracy":
+            axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=text)
         return
     errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - group[column].values)
     axes.errorbar(
@@ -328,9 +333,9 @@ def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
     values = methods[column].dropna()
     if column == "accuracy":
         axes.set_ylim(max(values.min(), baseline - 0.2) - 0.01, values.max() + 0.01)
-    else:
-        top = min(values.max(), baseline * 1.5)
-        axes.set_ylim(min(values.min(), baseline) * 0.99, top * 1.02)
+    elif (values > 0).any():  # a loss below float32's has no place on a log axis
+        axes.set_yscale("log")
+        axes.set_ylim(values[values > 0].min() / 2, min(float(values.max()), 1.0) * 2)
 
 
 def unique_handles(*panels: Axes) -> tuple[list, list[str]]:

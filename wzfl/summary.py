@@ -97,11 +97,15 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     """One row per compressor and bitrate: means over seeds, and their smallest and largest value.
 
     `bits_to_target` is NaN unless every seed reached the target; `ratio` is float32's bits to target
-    over it.
+    over it. `excess_loss` is the final training loss above float32's of the same seed.
     """
     target = target_accuracy(runs)
     joined = runs.merge(bits_to_target(rounds, target)[["id", "bits_to_target"]], on="id")
     joined["uplink_per_client"] = joined.uplink_bits / joined.clients
+    baselines = runs[runs.compressor == BASELINE].set_index("seed").final_train_loss
+    joined["excess_loss"] = joined.final_train_loss - joined.seed.map(
+        baselines[~baselines.index.duplicated()]
+    )
     grouped = joined.groupby(METHOD)
     table = grouped.agg(
         measured_bitrate=("measured_bitrate", "mean"),
@@ -115,6 +119,9 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
         train_loss=("final_train_loss", _strict_mean),
         train_loss_low=("final_train_loss", "min"),
         train_loss_high=("final_train_loss", "max"),
+        excess_loss=("excess_loss", _strict_mean),
+        excess_loss_low=("excess_loss", "min"),
+        excess_loss_high=("excess_loss", "max"),
         error=("error", "mean"),
         failures=("failures", "mean"),
         side_information_error=("side_information_error", "mean"),
