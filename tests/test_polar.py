@@ -7,7 +7,7 @@ import pytest
 from scipy.special import entr
 from scipy.stats import norm
 
-from wzfl.compressors.bit_planes import _entropies, _spacing, design
+from wzfl.compressors.bit_planes import Quantizer, _entropies, _spacing, design
 from wzfl.kernels import polar
 from wzfl.polar import _duals, _log_capacities, _log_entropies, _places, block_size, error_rates
 
@@ -99,8 +99,9 @@ def test_entropies_of_planes_add_up_to_that_of_cell_numbers(cell):
     offsets = (np.arange(400) + 0.5) / 400
     edges = (np.arange(-60, 62) - offsets[:, None]) * cell
     expected = float(entr(np.diff(norm.cdf(edges))).sum(axis=1).mean() / np.log(2))
-    planes = _entropies(cell)
-    uniform = [_spacing(cell, number) for number, each in enumerate(planes) if each is None]
+    quantizer = Quantizer(cell, trellised=False)
+    planes = _entropies(quantizer)
+    uniform = [_spacing(quantizer, number) for number, each in enumerate(planes) if each is None]
     assert all(spacing < 0.4 for spacing in uniform)
     assert sum(1 if each is None else each for each in planes) == pytest.approx(expected, abs=1e-3)
 

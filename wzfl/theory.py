@@ -79,6 +79,24 @@ def modulo_moments(levels: int, reach: float, rounding: str, residual: float = 1
     return Moments(distortion - residual**2 + 2 * correlation, correlation, overflow)
 
 
+def folded_moments(period: float, rounding: float, residual: float = 1.0) -> Moments:
+    """As `modulo_moments`, for a rounding error of variance `rounding` that is Gaussian, or small.
+
+    The distance to what is expected, N(0, residual**2 + rounding), is known modulo `period`.
+    """
+    variance = residual**2 + rounding
+    deviation = sqrt(variance)
+    blocks = np.arange(-8, 9)
+    lower, upper = (blocks - 0.5) * period / deviation, (blocks + 0.5) * period / deviation
+    chance = between(lower, upper)
+    first = deviation * (_gaussian(lower) - _gaussian(upper))  # E[distance; that block]
+    second = variance * (chance + lower * _gaussian(lower) - upper * _gaussian(upper))
+    away = blocks * period
+    energy = float((second - 2 * away * first + away**2 * chance).sum())
+    correlation = residual**2 / variance * float((second - away * first).sum())
+    return Moments(energy, correlation, float((blocks**2 * chance).sum()))
+
+
 @lru_cache
 def posterior_energy(levels: int, reach: float, residual: float = 1.0) -> float:
     """E v**2 of the posterior mean v of N(0, 1) under dither, for a residual N(0, residual**2)."""

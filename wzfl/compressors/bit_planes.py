@@ -7,22 +7,50 @@ narrower than the residual, about 0 where they are much wider. The few planes be
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import log
+from math import log, pi, sqrt
 
 import numpy as np
 from scipy.special import entr
 
+from wzfl.compressors import trellis
 from wzfl.compressors.syndromes import Syndrome
 from wzfl.polar import block_size, error_rates
 from wzfl.theory import between
 
 _FAILURES = 3e-4  # predicted errors per block
 _RAW = 0.4  # spacing, in units of the residual's RMS, below which a plane's bits are as good as uniform
-_CERTAIN = (
-    16.0  # spacing, in units of the residual's RMS, beyond which the nearest point is the right one
-)
+# Spacing, in units of the residual's RMS, beyond which the nearest point is the right one.
+_CERTAIN = 16.0
 _PLACES = 4096  # of a plane's table, over one period
 _STEPS = 10  # of the search for the cell size
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """A dithered one; lengths are in units of the scale, the residual's RMS.
+
+    Attributes:
+        cell: between a number and the next.
+        trellised: whether numbers are those of the path of a trellis; its points are the
+            middles of cells.
+    """
+
+    cell: float
+    trellised: bool
+
+    @property
+    def error(self) -> float:
+        """Its variance."""
+        return (trellis.MOMENT if self.trellised else 1 / 12) * self.cell**2
+
+    def chance(self, lower: np.ndarray) -> np.ndarray:
+        """That a Gaussian residual is sent as the number of the cell that starts at `lower`."""
+        if not self.trellised:
+            return between(lower, lower + self.cell)
+        # The error does not depend on the residual, but the point on both.
+        deviation = (1 + self.error) ** 0.5
+        middle = (lower + self.cell / 2) / deviation
+        return np.exp(-(middle**2) / 2) * self.cell / deviation / sqrt(2 * pi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +71,17 @@ class Design:
     """Of blocks of `count` coordinates.
 
     Attributes:
-        cell: size of a cell in units of the scale, the residual's RMS.
         planes: the lowest first; cell numbers are known modulo 2**len(planes).
     """
 
     count: int
-    cell: float
+    quantizer: Quantizer
     planes: tuple[Plane, ...]
+
+    @property
+    def cell(self) -> float:
+        """Its size, in units of the scale."""
+        return self.quantizer.cell
 
     @property
     def sizes(self) -> list[int]:
@@ -58,15 +90,16 @@ class Design:
 
 
 @lru_cache(maxsize=32)
-def design(count: int, bits: int) -> Design:
-    """The finest cells whose numbers `bits` bits per block of `count` tell almost surely."""
-    rate = bits / count
-    finest, coarsest = 4 * 2.0**-rate, (_CERTAIN + 1) * 2.0**-rate
-    for _ in range(_STEPS):
-        middle = (finest * coarsest) ** 0.5
-        enough = _risk(middle, count, bits) <= _FAILURES
-        finest, coarsest = (finest, middle) if enough else (middle, coarsest)
-    entropies, tables = _entropies(coarsest), _tables(coarsest)
+def design(count: int, bits: int, path: bool = False) -> Design:
+    """For the quantizer of least error whose numbers `bits` bits per block of `count` tell almost surely.
+
+    `path` allows that of a trellis.
+    """
+    quantizer = _finest(count, bits, trellised=False)
+    if path and bits > count:
+        other = _finest(count, bits, trellised=True)
+        quantizer = min(quantizer, other, key=lambda one: one.error)
+    entropies, tables = _entropies(quantizer), _tables(quantizer)
     raw = sum(entropy is None for entropy in entropies)
     rates = _rates(entropies, count)
     order = np.argsort(-rates, axis=None, kind="stable")[: bits - raw * count]
@@ -77,12 +110,23 @@ def design(count: int, bits: int) -> Design:
     planes = [
         Plane(ratios, Syndrome(count, sent)) for ratios, sent in zip(tables, places, strict=True)
     ]
-    return Design(count, coarsest, tuple(planes))
+    return Design(count, quantizer, tuple(planes))
 
 
-def _risk(cell: float, count: int, bits: int) -> float:
+def _finest(count: int, bits: int, trellised: bool) -> Quantizer:
+    """That of the smallest cells whose numbers so many bits tell."""
+    rate = bits / count
+    finest, coarsest = 4 * 2.0**-rate, (_CERTAIN + 1) * 2.0**-rate
+    for _ in range(_STEPS):
+        middle = (finest * coarsest) ** 0.5
+        enough = _risk(Quantizer(middle, trellised), count, bits) <= _FAILURES
+        finest, coarsest = (finest, middle) if enough else (middle, coarsest)
+    return Quantizer(coarsest, trellised)
+
+
+def _risk(quantizer: Quantizer, count: int, bits: int) -> float:
     """Expected errors in a block."""
-    entropies = _entropies(cell)
+    entropies = _entropies(quantizer)
     left = bits - count * sum(entropy is None for entropy in entropies)
     if left < 0:
         return np.inf
@@ -96,48 +140,52 @@ def _rates(entropies: list[float | None], count: int) -> np.ndarray:
     return np.stack(coded) if coded else np.zeros((0, block_size(count)))
 
 
-def _entropies(cell: float) -> list[float | None]:
+def _entropies(quantizer: Quantizer) -> list[float | None]:
     """Of each plane that matters, bits; None where its bits are as good as uniform."""
     return [
-        None if _spacing(cell, plane) < _RAW else _entropy(cell, plane)
-        for plane in range(_plane_count(cell))
+        None if _uniform(quantizer, plane) else _entropy(quantizer, plane)
+        for plane in range(_plane_count(quantizer))
     ]
 
 
-def _tables(cell: float) -> list[np.ndarray]:
+def _tables(quantizer: Quantizer) -> list[np.ndarray]:
     return [
         np.zeros(_PLACES, np.float32)
-        if _spacing(cell, plane) < _RAW
-        else np.log(np.divide(*_chances(cell, plane))).astype(np.float32)
-        for plane in range(_plane_count(cell))
+        if _uniform(quantizer, plane)
+        else np.log(np.divide(*_chances(quantizer, plane))).astype(np.float32)
+        for plane in range(_plane_count(quantizer))
     ]
 
 
-def _plane_count(cell: float) -> int:
-    return max(1, int(np.ceil(np.log2(_CERTAIN / cell))))
+def _uniform(quantizer: Quantizer, plane: int) -> bool:
+    """Whether nothing is known of a plane's bits; the lowest of a trellis are not independent."""
+    return _spacing(quantizer, plane) < _RAW or (quantizer.trellised and plane == 0)
 
 
-def _spacing(cell: float, plane: int) -> float:
+def _plane_count(quantizer: Quantizer) -> int:
+    return max(1, int(np.ceil(np.log2(_CERTAIN / quantizer.cell))))
+
+
+def _spacing(quantizer: Quantizer, plane: int) -> float:
     """Between points that agree in all planes below."""
-    return cell * 2.0**plane
+    return quantizer.cell * 2.0**plane
 
 
-def _entropy(cell: float, plane: int) -> float:
-    even, odd = _chances(cell, plane)
+def _entropy(quantizer: Quantizer, plane: int) -> float:
+    even, odd = _chances(quantizer, plane)
     share = even / (even + odd)
     nats = entr(share) + entr(1 - share)
     return float((nats * (even + odd)).sum() / (even + odd).sum() / log(2))
 
 
-def _chances(cell: float, plane: int) -> tuple[np.ndarray, np.ndarray]:
+def _chances(quantizer: Quantizer, plane: int) -> tuple[np.ndarray, np.ndarray]:
     """P(plane's bit is 0 or 1, planes below as they are) by place of what is expected in a period.
 
     A place is counted from the start of the cell whose bits up to this plane are 0.
     """
     place = (np.arange(_PLACES) + 0.5) / _PLACES * 2
-    reach = int(np.ceil(_CERTAIN / 2 / _spacing(cell, plane))) + 1
+    reach = int(np.ceil(_CERTAIN / 2 / _spacing(quantizer, plane))) + 1
     points = np.arange(-2 * reach, 2 * reach + 2)
-    lower = (points[:, None] - place) * _spacing(cell, plane)
-    chance = between(lower, lower + cell)
+    chance = quantizer.chance((points[:, None] - place) * _spacing(quantizer, plane))
     tiny = np.finfo(float).tiny
     return chance[::2].sum(axis=0) + tiny, chance[1::2].sum(axis=0) + tiny

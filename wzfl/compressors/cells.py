@@ -1,4 +1,4 @@
-"""The cells of a modulo quantizer: cubes, or those of the lattice E8."""
+"""The cells of a modulo quantizer: cubes, those of the lattice E8, or those of a trellis code."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from wzfl.compressors import gosset, modulo
+from wzfl.compressors import gosset, modulo, trellis
 from wzfl.kernels.gosset import nearest_rows, point_of
-from wzfl.theory import Moments, best_reach, modulo_moments, modulo_step
+from wzfl.theory import Moments, best_reach, folded_moments, modulo_moments, modulo_step
 
 # Symbols, and sums of block numbers.
 Folded = tuple[Tensor, Tensor]
@@ -92,6 +93,41 @@ class Gosset:
 
     def moments(self, bits: int, residual: float = 1.0) -> Moments:
         return gosset_moments(bits, self.step(bits), residual)
+
+
+@dataclass(frozen=True)
+class Trellised:
+    """All coordinates at once, dithered, on the path of a trellis that is nearest.
+
+    Source: Marcellin & Fischer, "Trellis Coded Quantization of Memoryless and Gauss-Markov Sources", IEEE
+    Trans. Comm. 38(1), 1990.
+    """
+
+    at_once: ClassVar[int] = 1
+    fold: ClassVar[Callable[..., Folded]] = staticmethod(trellis.fold)
+    unfold: ClassVar[Callable[..., Folded]] = staticmethod(trellis.unfold)
+
+    def step(self, bits: int) -> float:
+        return _trellis_step(bits)
+
+    def moments(self, bits: int, residual: float = 1.0) -> Moments:
+        return _trellis_moments(bits, self.step(bits), residual)
+
+
+@lru_cache
+def _trellis_step(bits: int) -> float:
+    """In units of the scale, of least error for a Gaussian residual."""
+
+    def error(step: float) -> float:
+        energy, correlation, _ = _trellis_moments(bits, step, 1.0)
+        return energy - 2 * correlation
+
+    found = minimize_scalar(error, bounds=(2.0**-bits, 24 * 2.0**-bits), method="bounded")
+    return float(found.x)
+
+
+def _trellis_moments(bits: int, step: float, residual: float) -> Moments:
+    return folded_moments(2**bits * step, trellis.MOMENT * step**2, residual)
 
 
 @lru_cache

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.modulo import SUMS
+from wzfl.compressors.modulo import SUMS, sums
 from wzfl.kernels import gosset as kernel
 
 SIZE = 8
@@ -20,11 +20,11 @@ def fold(
     if not values.is_cpu:
         return fold_with_torch(values, noise, cell, bits, covered)
     symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
-    sums = np.zeros((len(values), SUMS))
-    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, sums, strict=True)
-    for row, offsets, size, out, totals in rows:
-        kernel.fold_row(row, offsets, size, bits, covered, out, totals)
-    return torch.from_numpy(symbols), torch.from_numpy(sums)
+    totals = np.zeros((len(values), SUMS))
+    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, totals, strict=True)
+    for row, offsets, size, out, total in rows:
+        kernel.fold_row(row, offsets, size, bits, covered, out, total)
+    return torch.from_numpy(symbols), torch.from_numpy(totals)
 
 
 def unfold(
@@ -33,7 +33,7 @@ def unfold(
     """Distances `[clients, count]` from `expected` to what symbols stand for, as `modulo.unfold`."""
     if not expected.is_cpu:
         return unfold_with_torch(symbols, noise, expected, cell, bits, covered)
-    residuals, sums = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
+    residuals, totals = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
     for row in range(len(expected)):
         kernel.unfold_row(
             symbols[row].numpy(),
@@ -43,9 +43,9 @@ def unfold(
             bits,
             covered,
             residuals[row].numpy(),
-            sums[row],
+            totals[row],
         )
-    return residuals, torch.from_numpy(sums)
+    return residuals, torch.from_numpy(totals)
 
 
 def fold_with_torch(
@@ -56,7 +56,7 @@ def fold_with_torch(
     label = _label(_nearest(places))
     block = torch.floor(label / 2.0**bits)
     symbols = label.sub_(block, alpha=2.0**bits).to(torch.int32)
-    return symbols.flatten(1), _sums(_point(block).flatten(1)[:, :covered])
+    return symbols.flatten(1), sums(_point(block).flatten(1)[:, :covered])
 
 
 def unfold_with_torch(
@@ -67,7 +67,7 @@ def unfold_with_torch(
     distance -= _eights(expected.double() / cell[:, None])
     turns = _nearest(distance / -(2.0**bits))
     residuals = distance.add_(turns, alpha=2.0**bits).flatten(1).mul_(cell[:, None])
-    return residuals.float(), _sums(turns.flatten(1)[:, :covered])
+    return residuals.float(), sums(turns.flatten(1)[:, :covered])
 
 
 def _eights(values: Tensor) -> Tensor:
@@ -113,8 +113,3 @@ def _distance(places: Tensor, points: Tensor) -> Tensor:
     for index in range(SIZE):
         total += (places[..., index] - points[..., index]) ** 2
     return total
-
-
-def _sums(turns: Tensor) -> Tensor:
-    turns = turns - torch.floor(turns * 2.0**-8) * 2.0**8
-    return turns.view(len(turns), -1, SUMS).sum(dim=1)

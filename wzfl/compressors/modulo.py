@@ -22,11 +22,11 @@ def fold(
     if not values.is_cpu:
         return fold_with_torch(values, noise, cell, bits, covered)
     symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
-    sums = np.zeros((len(values), SUMS))
-    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, sums, strict=True)
-    for row, offsets, size, out, totals in rows:
-        fold_row(row, offsets, size, bits, covered, out, totals)
-    return torch.from_numpy(symbols), torch.from_numpy(sums)
+    totals = np.zeros((len(values), SUMS))
+    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, totals, strict=True)
+    for row, offsets, size, out, total in rows:
+        fold_row(row, offsets, size, bits, covered, out, total)
+    return torch.from_numpy(symbols), torch.from_numpy(totals)
 
 
 def unfold(
@@ -41,7 +41,7 @@ def unfold(
     middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
     if not expected.is_cpu:
         return unfold_with_torch(symbols, middle, noise, expected, cell, bits, covered)
-    residuals, sums = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
+    residuals, totals = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
     for row in range(len(expected)):
         unfold_row(
             symbols[row].numpy(),
@@ -52,9 +52,9 @@ def unfold(
             bits,
             covered,
             residuals[row].numpy(),
-            sums[row],
+            totals[row],
         )
-    return residuals, torch.from_numpy(sums)
+    return residuals, torch.from_numpy(totals)
 
 
 def fold_with_torch(
@@ -65,7 +65,7 @@ def fold_with_torch(
     # Exact in floating point, and several times faster than fmod.
     blocks = torch.floor(indices * 2.0**-bits)
     symbols = indices.sub_(blocks, alpha=2.0**bits).to(torch.int32)
-    return symbols, _sums(blocks[:, :covered])
+    return symbols, sums(blocks[:, :covered])
 
 
 def unfold_with_torch(
@@ -81,10 +81,11 @@ def unfold_with_torch(
     distances = symbols.double() + middle - noise - expected.double().div_(cell[:, None])
     blocks = torch.floor(distances * -(2.0**-bits) + 0.5)
     residuals = distances.add_(blocks, alpha=2.0**bits).mul_(cell[:, None])
-    return residuals.float(), _sums(blocks[:, :covered])
+    return residuals.float(), sums(blocks[:, :covered])
 
 
-def _sums(blocks: Tensor) -> Tensor:
+def sums(blocks: Tensor) -> Tensor:
+    """`[clients, 4]`: of block numbers `[clients, count]`, as of `fold`."""
     blocks = blocks - torch.floor(blocks * 2.0**-8) * 2.0**8
     padded = torch.nn.functional.pad(blocks, (0, -blocks.shape[1] % SUMS))
     return padded.view(len(blocks), -1, SUMS).sum(dim=1)

@@ -25,6 +25,7 @@ from wzfl.compressors.envelope import (
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
+from wzfl.compressors.trellis import halves
 from wzfl.errors import InputError
 from wzfl.kernels import polar
 from wzfl.norms import energies
@@ -87,12 +88,11 @@ class SlepianWolf:
         rotated = rotate(updates, public, _TURNS)
         own = (energies(rotated) / rotated.shape[1]).sqrt().float()
         scale, told = planned_scale.chosen(own, public)
-        symbols, _ = fold(
+        symbols = self._quantized(
+            code,
             allocation.gather(rotated, public),
             public.uniform("rounding", allocation.count),
             self._cell(code, scale),
-            len(code.planes),
-            0,
         )
         return [
             own + _syndromes(code, row)
@@ -120,12 +120,13 @@ class SlepianWolf:
             side = side * (public.scale > 0)[:, None]
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
-        places = (expected.double() / cell[:, None] + noise).cpu().numpy()
+        places = (expected.double() / cell[:, None] + self._offsets(code, noise)).cpu().numpy()
         symbols = [_read(code, *row) for row in zip(syndromes, places, strict=True)]
         wrong = np.stack(
             [checks(row) != stored_checks(check) for row, check in zip(symbols, told, strict=True)]
         )
         numbers = np.stack([row.reshape(-1)[: allocation.count] for row in symbols])
+        noise = self._offsets(code, noise, numbers)
         residual, _ = unfold(
             torch.from_numpy(numbers).to(side.device), noise, expected, cell, len(code.planes), 0
         )
@@ -141,13 +142,26 @@ class SlepianWolf:
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
         allocation, code = self._code(dim)
-        levels, reach, sampled = *_modulo(code), allocation.count / dim
+        sampled = allocation.count / dim
+        energy = self._energy(code, 1 / scale_ratio) * scale_ratio**2
+        return energy / sampled if self.unbiased else energy * sampled
+
+    def _quantized(self, code: Design, values: Tensor, noise: Tensor, cell: Tensor) -> Tensor:
+        """`[clients, count]`: cell numbers, modulo what the planes tell."""
+        return fold(values, noise, cell, len(code.planes), 0)[0]
+
+    def _offsets(self, code: Design, noise: Tensor, numbers: np.ndarray | None = None) -> Tensor:
+        """What is added to places, in cells, before they are rounded down; `numbers`, once known."""
+        return noise
+
+    def _energy(self, code: Design, residual: float) -> float:
+        """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""
         if self.estimator == "posterior_mean":
-            return posterior_energy(levels, reach, 1 / scale_ratio) * scale_ratio**2 * sampled
-        energy = modulo_moments(levels, reach, "dither", 1 / scale_ratio).energy
-        return energy * scale_ratio**2 / sampled
+            return posterior_energy(*_modulo(code), residual)
+        return modulo_moments(*_modulo(code), "dither", residual).energy
 
     def _estimate(self, code: Design, residual: Tensor, scale: Tensor) -> Tensor:
+        """Of the residual, from the distance `[clients, count]` to the middle of the cell."""
         if self.estimator == "plain":
             return residual
         unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
@@ -163,7 +177,10 @@ class SlepianWolf:
         blocks = -(-count // self.block)
         size, budget = -(-count // blocks), max(1, floor(dim * self.bitrate)) // blocks
         # Rotated gradients have energy in places whose distances are powers of two, as a polar code's are.
-        return Allocation(dim, ((1, slice(0, count)),), shuffled=True), design(size, budget)
+        return Allocation(dim, ((1, slice(0, count)),), shuffled=True), self._design(size, budget)
+
+    def _design(self, count: int, bits: int) -> Design:
+        return design(count, bits)
 
 
 def _modulo(code: Design) -> tuple[int, float]:
@@ -199,6 +216,8 @@ def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray
         for number, plane in enumerate(code.planes):
             polar.look_up_ratios(expected, lower, number, plane.ratios, ratios)
             bits = plane.syndrome.read(received[start : start + plane.syndrome.size], ratios)
+            if code.quantizer.trellised and number == 0:
+                expected = expected - halves(bits[None])[0]
             lower += bits.astype(np.int64) << number
             start += plane.syndrome.size
         row[: len(expected)] = lower

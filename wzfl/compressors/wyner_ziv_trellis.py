@@ -1,0 +1,40 @@
+"""The rotated modulo quantizer with rounder cells: those of a trellis code."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from wzfl.compressors.allocation import Allocation
+from wzfl.compressors.cells import Cells, Trellised
+from wzfl.compressors.envelope import HIGHEST_BITRATE, LOWEST_BITRATE, check_bitrate
+from wzfl.compressors.wyner_ziv import WynerZiv
+from wzfl.errors import InputError
+
+
+@dataclass(frozen=True)
+class WynerZivTrellis(WynerZiv):
+    """`WynerZiv`, with numbers on the path of an eight-state trellis that is nearest to the vector.
+
+    Its cells have 1.08 dB less error than cubes of their volume; how far the server may be off is as with
+    cubes, coordinate by coordinate, so that in all E8 gains more.
+
+    Source: trellis-coded quantization, Marcellin & Fischer, IEEE Trans. Comm. 38(1), 1990; numbers modulo a
+    few are ours.
+
+    Attributes are those of `WynerZiv`, of which rounding, reach and rotation are fixed, and there is no
+    posterior mean.
+    """
+
+    wire_id: ClassVar[int] = 17
+
+    def __post_init__(self) -> None:
+        check_bitrate("wyner_ziv_trellis", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
+        super().__post_init__()
+        fixed = (self.rounding, self.reach, self.rotation) == ("dither", None, True)
+        if not fixed or self.estimator == "posterior_mean":
+            raise InputError(
+                "wyner_ziv_trellis takes rounding=dither, reach=null, rotation=true and estimator plain or"
+                f" wiener; got {self}"
+            )
+
+    def _parts(self, allocation: Allocation) -> list[tuple[int, slice, Cells]]:
+        return [(bits, columns, Trellised()) for bits, columns in allocation.widths]
