@@ -4,7 +4,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce beyond accuracy smoke rate-distortion draw test peers benchmark benchmark-peers format clean
+.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar rate-distortion \
+	draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +22,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/report.md
 	$(BIN)/python scripts/reproduce.py
 
-smoke: $(INSTALLED)  ## The same on a tiny sweep, in results/smoke, under a minute
-	$(BIN)/python scripts/reproduce.py --preset smoke --results-dir results/smoke
-
-beyond: $(INSTALLED)  ## Errors of codes with and without side information, in results/beyond, an hour
-	$(BIN)/python scripts/reproduce.py --preset beyond --results-dir results/beyond
+smoke:  ## The same on a tiny sweep, under a minute; this and the next in results/, by their names
+beyond:  ## Errors of codes with and without side information, an hour and a half
+convex:  ## Loss against bits on a convex problem with clients that differ, half an hour
+correlation:  ## How good the policies of side information are, a quarter of an hour
+accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
+accuracy-cifar:  ## The same for a small CNN, an hour
+smoke beyond convex correlation accuracy-mnist accuracy-cifar: $(INSTALLED)
+	$(BIN)/python scripts/reproduce.py --preset $@
 
 rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training
 	$(BIN)/python scripts/record_updates.py || $(BIN)/python scripts/record_updates.py experiment=digits_by_class
@@ -36,11 +40,8 @@ rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without tr
 	done
 	$(BIN)/python scripts/draw.py
 
-accuracy: $(INSTALLED)  ## Accuracy against bits in four regimes on two data sets, in results/accuracy, two hours
-	$(BIN)/python scripts/reproduce.py --preset accuracy --results-dir results/accuracy
-
-draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing
-	$(BIN)/python scripts/draw.py
+draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing (PRESET=beyond: of that)
+	$(BIN)/python scripts/draw.py --preset $(or $(PRESET),default)
 
 test: $(INSTALLED)  ## Lint, check types, run all tests
 	$(BIN)/ruff check .

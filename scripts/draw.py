@@ -3,19 +3,17 @@
 python scripts/draw.py [--preset default] [--results-dir results]
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from rate_distortion_figures import TABLE, draw_rate_distortion
+from plans import Plan, parse_plan
+from plot_correlation import draw_correlation
+from rate_distortion_figures import draw_rate_distortion
 
-from wzfl.config import conf_dir
 from wzfl.error_plots import errors_by_round
 from wzfl.plots import against_bits, by_bitrate, save
-from wzfl.rate_distortion import load_table
 from wzfl.report import Sweep, report
 from wzfl.summary import BASELINE, load_sweep, methods
 
@@ -23,30 +21,38 @@ ROUNDS = "rounds.csv.gz"
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
 
-def draw(results_dir: Path, plan: list[dict[str, Any]], skipped: dict[str, str]) -> Path | None:
-    """Writes figures, tables and report.md below `results_dir`; returns the report.
+def draw(plan: Plan, skipped: dict[str, str]) -> Path | None:
+    """Writes figures, tables and report.md of what has finished; returns the report.
 
     None where no experiment is finished: then only measurements on vectors are drawn.
     """
-    vectors = draw_rate_distortion(results_dir)
+    vectors = draw_rate_distortion(plan.results_dir)
+    if any(entry["shows"] == "correlation" for entry in plan.experiments):
+        report_path = draw_correlation(plan, skipped)
+    else:
+        report_path = _draw_sweeps(plan, skipped)
+    if not report_path and not vectors:
+        sys.exit(
+            f"error: no finished experiments in {plan.results_dir}; run `{plan.command}` first"
+        )
+    return report_path
+
+
+def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
     sweeps = []
-    for entry in plan:
-        runs, rounds = load_sweep(results_dir, entry["name"])
+    for entry in plan.experiments:
+        runs, rounds = load_sweep(plan.results_dir, entry["name"])
         if runs.empty or "none" not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
         table = methods(runs, rounds)
         sweeps.append(Sweep(entry["name"], entry["title"], runs, rounds, table, entry["shows"]))
     if not sweeps:
-        if not vectors:
-            sys.exit(f"error: no finished experiments in {results_dir}; run `make reproduce` first")
         return None
-    _tables(results_dir, sweeps)
-    path = results_dir / "report.md"
-    figures = _figures(results_dir, plan, sweeps) + vectors
-    table = results_dir / TABLE
-    measured = load_table(table) if table.is_file() else None
-    path.write_text(report(sweeps, skipped, figures, measured))
+    _tables(plan.results_dir, sweeps)
+    path = plan.results_dir / "report.md"
+    figures = _figures(plan.results_dir, plan.experiments, sweeps)
+    path.write_text(report(sweeps, skipped, figures, plan.command))
     return path
 
 
@@ -61,7 +67,9 @@ def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
     )
 
 
-def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep]) -> list[str]:
+def _figures(
+    results_dir: Path, experiments: list[dict[str, Any]], sweeps: list[Sweep]
+) -> list[str]:
     """The names of the figures drawn: two per data set and kind, one of all errors."""
     names = []
     errors = [
@@ -77,7 +85,7 @@ def _figures(results_dir: Path, plan: list[dict[str, Any]], sweeps: list[Sweep])
         if any(len(rounds) for _, rounds in shown):
             save(errors_by_round(shown, column), results_dir / "figures", name)
             names.append(name)
-    datasets = {entry["name"]: entry["dataset"] for entry in plan}
+    datasets = {entry["name"]: entry["dataset"] for entry in experiments}
     for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
         for shows, (column, ylabel) in _COLUMNS.items():
             rows = [
@@ -104,29 +112,10 @@ def _informed(rounds: pd.DataFrame) -> pd.DataFrame:
     return rounds[used]
 
 
-def load_plan(preset: str) -> list[dict[str, Any]]:
-    """The experiments of a preset."""
-    plan: list[dict[str, Any]] = yaml.safe_load((conf_dir() / "reproduce.yaml").read_text())[preset]
-    return plan
-
-
-def plan_parser(description: str | None) -> argparse.ArgumentParser:
-    """The arguments that say what is reproduced, and where."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument(
-        "--preset", default="default", choices=["default", "beyond", "accuracy", "smoke"]
-    )
-    parser.add_argument("--results-dir", default="results", help="where results are (results)")
-    return parser
-
-
 def main() -> None:
-    arguments = plan_parser(__doc__).parse_args()
-    results_dir = Path(arguments.results_dir)
-    report_path = draw(results_dir, load_plan(arguments.preset), {})
-    print(report_path or f"figures of vectors only: no finished experiments in {results_dir}")
+    plan = parse_plan(__doc__)
+    report_path = draw(plan, {})
+    print(report_path or f"figures of vectors only: no finished experiments in {plan.results_dir}")
 
 
 if __name__ == "__main__":

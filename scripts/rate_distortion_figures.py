@@ -1,4 +1,4 @@
-"""Figures of results/rate_distortion.csv, one per source."""
+"""Figures and text of results/rate_distortion.csv."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 from wzfl.plots import save
 from wzfl.rate_distortion import load_table
 from wzfl.rate_distortion_plots import rate_distortion
+from wzfl.rate_distortion_report import rate_distortion_report
+from wzfl.report import figures_section
 
 TABLE = "rate_distortion.csv"
 
@@ -20,13 +22,15 @@ class DrawAfterSweep(Callback):
         draw_rate_distortion(Path(config.results_dir))
 
 
-def draw_rate_distortion(results_dir: Path) -> list[str]:
-    """Draws the figures into figures/ and returns their names; none where nothing was measured."""
+def draw_rate_distortion(results_dir: Path) -> Path | None:
+    """Writes rate_distortion.md, which it returns, and its figures; None where nothing was measured."""
     path = results_dir / TABLE
     if not path.is_file():
-        return []
-    names = []
-    for source, rows in load_table(path).groupby("source"):
+        return None
+    table, names = load_table(path), []
+    for source, rows in table.groupby("source"):
         names.append(f"rate_distortion_{source}")
         save(rate_distortion(rows), results_dir / "figures", names[-1])
-    return names
+    report = path.with_suffix(".md")
+    report.write_text(rate_distortion_report(table) + figures_section(names))
+    return report

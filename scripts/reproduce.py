@@ -8,10 +8,12 @@ What is finished already is not trained again. Exit status 1 if a run failed.
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from draw import draw, load_plan, plan_parser
+from draw import draw
+from plans import parse_plan
 from run_command import run_command
 
 from wzfl.config import build, load_group
@@ -21,37 +23,36 @@ SCRIPTS = Path(__file__).parent
 
 
 def main() -> int:
-    arguments = plan_parser(__doc__).parse_args()
-    plan = load_plan(arguments.preset)
-    missing = _missing_datasets(plan)
+    plan = parse_plan(__doc__)
+    missing = _missing_datasets(plan.experiments)
     _say_missing(missing)
 
     skipped, failed = {}, []
-    for place, entry in enumerate(plan, 1):
+    for place, entry in enumerate(plan.experiments, 1):
         if reason := missing.get(entry["dataset"]):
             skipped[entry["name"]] = reason
             continue
-        print(f"[{place}/{len(plan)}] {entry['name']}: {entry['title']}", flush=True)
-        if not _sweep(entry["name"], arguments.results_dir):
+        print(f"[{place}/{len(plan.experiments)}] {entry['name']}: {entry['title']}", flush=True)
+        if not _sweep(entry["name"], plan.results_dir):
             failed.append(entry["name"])
-    done = [entry for entry in plan if entry["name"] not in skipped]
+    done = [entry for entry in plan.experiments if entry["name"] not in skipped]
     skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
-    report = draw(Path(arguments.results_dir), done, skipped)
+    report = draw(replace(plan, experiments=done), skipped)
 
     _say_missing(missing)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     if report is None:
-        print(f"error: no finished experiments in {arguments.results_dir}", file=sys.stderr)
+        print(f"error: no finished experiments in {plan.results_dir}", file=sys.stderr)
         return 1
     print(f"report: {report}")
     return 1 if failed else 0
 
 
-def _missing_datasets(plan: list[dict[str, Any]]) -> dict[str, str]:
+def _missing_datasets(experiments: list[dict[str, Any]]) -> dict[str, str]:
     """Data sets that can not be had, with the reason; the others are ready in the cache."""
     missing = {}
-    for name in dict.fromkeys(entry["dataset"] for entry in plan):
+    for name in dict.fromkeys(entry["dataset"] for entry in experiments):
         try:
             build(load_group("dataset", name))
         except DataMissing as error:
@@ -64,7 +65,7 @@ def _say_missing(missing: dict[str, str]) -> None:
         print(f"going on without: {reason}", flush=True)
 
 
-def _sweep(name: str, results_dir: str) -> bool:
+def _sweep(name: str, results_dir: Path) -> bool:
     """Whether all runs of the experiment are there in the end."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "-m", f"experiment={name}"]
     command.append(f"results_dir={results_dir}")

@@ -40,6 +40,7 @@ def test_a_run_says_what_it_does_and_leaves_its_folder(command):
     (run,) = finished("results")
     folder = Path("results/runs", run)
     assert sorted(path.name for path in folder.iterdir()) == [
+        "clients.csv.gz",
         "config.yaml",
         "metadata.json",
         "rounds.csv",
@@ -225,8 +226,8 @@ def test_reproduce_goes_on_without_absent_data(tmp_path):
         "def refuse(*a, **k): raise OSError('tests have no network')\n"
         "u.urlopen = refuse\n"
         f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "import reproduce\n"
-        "print(reproduce._missing_datasets(reproduce.load_plan('default')))\n"
+        "import plans, reproduce\n"
+        "print(reproduce._missing_datasets(plans.load_plan('default')))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True

@@ -8,6 +8,7 @@ import draw
 import pandas as pd
 import pytest
 import yaml
+from plans import Plan, load_plan
 
 import wzfl
 from wzfl.error_report import error_section
@@ -32,11 +33,12 @@ RUNS = [
 ]
 
 
-def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
+def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
+    """A finished run; its id."""
     id = f"{compressor}-{bitrate:g}-{seed}"
     folder = RunFolder(root / "runs", id)
     folder.root.mkdir(parents=True, exist_ok=True)
-    side = "last" if compressor == "wyner_ziv" else "zero"
+    side = side or ("last" if compressor == "wyner_ziv" else "zero")
     names = {"compressor": compressor, "dataset": "digits", "partition": "iid"}
     names["side_information"] = side
     config = {
@@ -78,6 +80,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy):
     }
     partial.finish({"summary": summary, "environment": environment})
     SweepFolder(root / "sweeps" / sweep).mark(job, id)
+    return id
 
 
 @pytest.fixture
@@ -88,6 +91,10 @@ def results(tmp_path):
             write_run(tmp_path, "smoke", job, compressor, bitrate, seed, accuracy)
             job += 1
     return tmp_path
+
+
+def planned(results, *experiments):
+    return Plan("make reproduce", list(experiments), results)
 
 
 @pytest.fixture
@@ -130,7 +137,7 @@ def test_bits_to_target(sweep):
 def test_the_headline_can_be_computed_from_the_exported_rounds(results):
     """By the lines of the README."""
     sweep = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
-    draw.draw(results, [sweep], {})
+    draw.draw(planned(results, sweep), {})
     text = (Path(__file__).parents[1] / "README.md").read_text()
     (lines,) = re.findall(r"```python\n(import pandas.*?)```", text, re.DOTALL)
     names: dict = {}
@@ -167,7 +174,7 @@ def test_the_best_bitrate_is_that_of_fewest_bits(sweep):
 
 
 def test_the_report_names_everything(sweep):
-    text = report([sweep], {"mnist_iid": "no data"}, ["some_figure"])
+    text = report([sweep], {"mnist_iid": "no data"}, ["some_figure"], "make it")
     for part in (
         "- `mnist_iid`: no data",
         "| float32      | 32 ",
@@ -182,10 +189,12 @@ def test_the_report_names_everything(sweep):
 
 def test_the_loss_verdict_follows_the_numbers(results, sweep):
     wins = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.1, 0.2), "loss")
-    assert "- `wyner_ziv` at 1 bit(s): below qsgd, topk*; not below none." in report([wins], {}, [])
+    assert "- `wyner_ziv` at 1 bit(s): below qsgd, topk*; not below none." in report(
+        [wins], {}, [], ""
+    )
     loses = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.3, 0.2), "loss")
     assert "- `wyner_ziv` at 1 bit(s): below none; not below qsgd, topk*." in report(
-        [loses], {}, []
+        [loses], {}, [], ""
     )
 
 
@@ -215,28 +224,31 @@ def test_draw_writes_tables_figures_and_report(results):
         {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"},
         {"name": "absent", "title": "another", "dataset": "mnist", "shows": "loss"},
     ]
-    text = draw.draw(results, plan, {}).read_text()
+    text = draw.draw(planned(results, *plan), {}).read_text()
     assert "- `absent`: has no finished float32 run" in text
     assert len(pd.read_csv(results / "runs.csv")) == 16
     assert len(pd.read_csv(results / "methods.csv")) == 8
     assert (results / "figures" / "accuracy_vs_bits_digits.pdf").exists()
 
 
-def test_measurements_without_training_are_in_the_report(results):
-    plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}]
+def test_measurements_without_training_have_a_report_of_their_own(results):
     for name, bitrate in (("eden", 1), ("eden", 0.5), ("wyner_ziv", 2), ("none", 32)):
         compressor = wzfl.build_compressor(name, bitrate=bitrate)
-        measured = measure(compressor, Gaussian(2, 500, 20), 1, 0)
-        merge_row(results / "rate_distortion.csv", measured | {"compressor": name})
-    text = draw.draw(results, plan, {}).read_text()
-    assert "### gaussian: 2 vectors of 500 coordinates" in text
-    assert "| limit     | compressor   | 0.5   | 1   | 2   |" in text
+        for snr_db in (10, 20):
+            measured = measure(compressor, Gaussian(2, 500, snr_db), 1, 0)
+            merge_row(results / "rate_distortion.csv", measured | {"compressor": name})
+    assert draw.draw(planned(results), {}) is None
+    text = (results / "rate_distortion.md").read_text()
+    assert "## gaussian: 2 vectors of 500 coordinates, side information at 10 dB" in text
+    assert "## gaussian: 2 vectors of 500 coordinates, side information at 20 dB" in text
+    assert re.search(r"\| compressor +\| 0\.5 +\| 1 +\| 2 +\| encode MB/s", text)
+    assert re.search(r"\| Wyner-Ziv +\| wyner_ziv .*\| 0 of 2 +\|", text)
     assert "![rate_distortion_gaussian](figures/rate_distortion_gaussian.png)" in text
 
 
 def test_drawing_nothing_says_what_to_do(tmp_path):
     with pytest.raises(SystemExit, match="run `make reproduce` first"):
-        draw.draw(tmp_path, draw.load_plan("smoke"), {})
+        draw.draw(planned(tmp_path, *load_plan("smoke")), {})
 
 
 def test_errors_are_compared_by_seed(sweep):
@@ -261,11 +273,12 @@ def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_p
 
 def test_the_plan_names_experiments_that_exist():
     folder = Path(draw.__file__).parents[1] / "conf" / "experiment"
-    for preset in ("default", "beyond", "smoke"):
-        for entry in draw.load_plan(preset):
+    presets = yaml.safe_load((folder.parent / "reproduce.yaml").read_text())
+    for preset in presets:
+        for entry in load_plan(preset):
             config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
             assert config["sweep"] == entry["name"]
-            assert entry["shows"] in ("accuracy", "loss", "error", "reference")
+            assert entry["shows"] in ("accuracy", "loss", "error", "correlation", "reference")
 
 
 def test_the_readme_shows_the_report_s_numbers():
@@ -298,4 +311,4 @@ def test_an_interrupted_sweep_is_drawn_as_far_as_it_came(results, only):
             mark.unlink()
     for shows in ("accuracy", "loss", "error"):
         plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
-        assert "## a setting" in draw.draw(results, plan, {}).read_text()
+        assert "## a setting" in draw.draw(planned(results, *plan), {}).read_text()

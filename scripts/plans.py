@@ -1,0 +1,57 @@
+"""What conf/reproduce.yaml lists, and the arguments that say which of it."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wzfl.config import conf_dir
+
+_DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A preset.
+
+    Attributes:
+        command: what reproduces it.
+        experiments: its entries, in order.
+        results_dir: where its results are.
+    """
+
+    command: str
+    experiments: list[dict[str, Any]]
+    results_dir: Path
+
+
+def load_plan(preset: str) -> list[dict[str, Any]]:
+    """The experiments of a preset."""
+    return _presets()[preset]
+
+
+def parse_plan(description: str | None, preset: str = _DEFAULT) -> Plan:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--preset", default=preset, choices=list(_presets()), help=f"({preset})")
+    parser.add_argument(
+        "--results-dir", type=Path, help="where results are (results, or results/PRESET)"
+    )
+    asked = parser.parse_args()
+    below = "" if asked.preset == _DEFAULT else asked.preset
+    return Plan(
+        f"make {below or 'reproduce'}",
+        load_plan(asked.preset),
+        asked.results_dir or Path("results") / below,
+    )
+
+
+def _presets() -> dict[str, list[dict[str, Any]]]:
+    presets: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+        (conf_dir() / "reproduce.yaml").read_text()
+    )
+    return presets

@@ -1,0 +1,97 @@
+"""How good the server's side information was, client by client, by the policy that it came from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from wzfl import markdown
+from wzfl.report import figures_section, generated_by, what_was_run
+from wzfl.results import SweepFolder, load_clients
+from wzfl.summary import LAST_ROUNDS, decibel
+
+_INTRODUCTION = """\
+Its error is |side information − update|² / |update|², the mean over clients and the last ten rounds, \
+in dB; 0 dB is that of expecting nothing. Cosines are those of side information and update. Coded alone \
+are payloads of clients without side information, or whose side information was no help. The scale of a \
+client is what it coded its residual for; its median over the residual's true RMS, and the range that \
+nine in ten are in: below 1 the code is overrun. Failed are payloads whose decoder noticed. All policies \
+of a setting share seeds, partition, batches and initial weights.
+"""
+
+
+def load_history(results_dir: Path, sweep: str) -> pd.DataFrame:
+    """The clients.csv.gz of a sweep's runs, with `policy` and `seed`; one run for each of these.
+
+    `scale_ratio` is the scale of a client over its true residual RMS; NaN where it had none.
+    """
+    frames = []
+    for id in SweepFolder(results_dir / "sweeps" / sweep).ids():
+        path = results_dir / "runs" / id
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        names = {"policy": config["names"]["side_information"], "seed": config["seed"]}
+        frames.append(load_clients(path).assign(**names))
+    if not frames:
+        return pd.DataFrame()
+    history = pd.concat(frames, ignore_index=True)
+    history["scale_ratio"] = (history.scale / history.residual_rms).where(history.scale > 0)
+    return history
+
+
+def rounds_of(history: pd.DataFrame) -> pd.DataFrame:
+    """A row per policy, seed and round: means over clients, and how many failed."""
+    by_round = history.groupby(["policy", "seed", "round"])
+    columns = ["side_information_error", "cosine", "scale_ratio", "age"]
+    return by_round[columns].mean().assign(failed=by_round.failed.sum()).reset_index()
+
+
+def correlation_report(
+    settings: Mapping[str, pd.DataFrame],
+    runs: pd.DataFrame,
+    skipped: Mapping[str, str],
+    figures: Sequence[str],
+    command: str,
+) -> str:
+    """Markdown, from the frames of `load_history` by title, and the runs of `wzfl.summary`."""
+    sections = [f"## {title}\n\n{_table(history)}\n" for title, history in settings.items()]
+    return "\n".join(
+        [
+            "# Side information by policy\n",
+            generated_by(command),
+            _INTRODUCTION,
+            what_was_run(runs, skipped),
+            *sections,
+            figures_section(figures),
+        ]
+    )
+
+
+def _table(history: pd.DataFrame) -> str:
+    """A row per policy, of the last ten rounds."""
+    last = history[history["round"] > history["round"].max() - LAST_ROUNDS]
+    rows = []
+    for policy, own in last.groupby("policy"):
+        errors = own.groupby(["seed", "round"]).side_information_error.mean()
+        by_seed = decibel(errors.groupby("seed").mean())
+        rows.append(
+            {
+                "side information": policy,
+                "its error in dB": f"{by_seed.mean():.1f}",
+                "range over seeds": f"{by_seed.min():.1f} to {by_seed.max():.1f}",
+                "cosine": markdown.number(own.cosine.mean(), ".3f"),
+                "coded alone": f"{100 * (own.scale == 0).mean():.3g} %",
+                "scale over residual's RMS": _quantiles(own.scale_ratio.dropna()),
+                "failed": f"{100 * own.failed.mean():.2g} %",
+            }
+        )
+    return markdown.table(pd.DataFrame(rows))
+
+
+def _quantiles(ratios: pd.Series) -> str:
+    """Median, and the range that nine in ten are in."""
+    if ratios.empty:
+        return "—"
+    low, middle, high = np.quantile(ratios, [0.05, 0.5, 0.95])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,72 @@
+"""Figures of side information over rounds: tidy frames in, a figure out."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wzfl.plots import style, unique_handles
+
+# Okabe & Ito's colours, and dashes, by policy.
+_STYLES: dict[str, tuple[str, str]] = {
+    "last": ("#D55E00", "-"),
+    "measured": ("#D55E00", ":"),
+    "ema": ("#E69F00", "--"),
+    "mean": ("#0072B2", "-"),
+    "peers": ("#56B4E9", "--"),
+    "linear": ("#009E73", "-."),
+}
+_OTHER = ("#666666", "-")
+_ROWS = {
+    "side_information_error": "|side information − update|²\n/ |update|²",
+    "cosine": "cosine of side information\nand update",
+    "scale_ratio": "scale / RMS of\nside information − update",
+}
+_NEUTRAL = {"side_information_error": 1.0, "scale_ratio": 1.0}
+
+
+def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
+    """Error and cosine of side information, and scales against true ones, by round.
+
+    A column of panels per title and its frame of `wzfl.correlation.load_history`. Lines are means over
+    clients and seeds, bands the range of the clients' means over seeds.
+    """
+    style()
+    figure, grid = plt.subplots(
+        *(len(_ROWS), len(settings)),
+        figsize=(3.1 * len(settings) + 1.6, 2.6 * len(_ROWS) + 0.3),
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+        layout="constrained",
+    )
+    for row, (column, ylabel) in zip(grid, _ROWS.items(), strict=True):
+        for axes, history in zip(row, settings.values(), strict=True):
+            _lines(axes, history, column)
+            if column in _NEUTRAL:
+                axes.axhline(_NEUTRAL[column], color="0.3", linewidth=0.8)
+        row[0].set_ylabel(ylabel)
+    for axes in grid[0]:
+        axes.set_yscale("log")
+    for axes, (title, history) in zip(grid[0], settings.items(), strict=True):
+        axes.set_title(f"{title}\nn = {history.seed.nunique()} seeds", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("round")
+    figure.legend(
+        *unique_handles(*grid.flat), loc="outside right upper", fontsize=8, handlelength=3
+    )
+    return figure
+
+
+def _lines(axes: Axes, history: pd.DataFrame, column: str) -> None:
+    known = [policy for policy in _STYLES if policy in set(history.policy)]
+    for policy in [*known, *sorted(set(history.policy) - set(known))]:
+        own = history[history.policy == policy].dropna(subset=column)
+        by_seed = own.groupby(["round", "seed"])[column].mean().groupby("round")
+        mean, (colour, dash) = by_seed.mean(), _STYLES.get(policy, _OTHER)
+        axes.plot(mean.index, mean, color=colour, linestyle=dash, label=policy)
+        axes.fill_between(
+            mean.index, by_seed.min(), by_seed.max(), color=colour, alpha=0.15, linewidth=0
+        )
