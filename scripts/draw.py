@@ -1,5 +1,7 @@
 """Figures, tables and report from the finished runs of conf/reproduce.yaml; trains nothing.
 
+Without the runs, from the tables that were made of them.
+
 python scripts/draw.py [--preset default] [--results-dir results]
 """
 
@@ -15,9 +17,8 @@ from rate_distortion_figures import draw_rate_distortion
 from wzfl.error_plots import errors_by_round
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import Sweep, report
-from wzfl.summary import BASELINE, load_sweep, methods
+from wzfl.summary import BASELINE, load_sweep, methods, save_tables
 
-ROUNDS = "rounds.csv.gz"
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
 
@@ -57,14 +58,10 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
 
 
 def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
-    runs = pd.concat([sweep.runs for sweep in sweeps])
-    runs.drop(columns="wall_seconds").to_csv(results_dir / "runs.csv", index=False)
+    runs, rounds = (pd.concat([getattr(s, name) for s in sweeps]) for name in ("runs", "rounds"))
+    save_tables(results_dir, runs, rounds)
     tables = [sweep.methods.assign(sweep=sweep.name) for sweep in sweeps]
     pd.concat(tables).to_csv(results_dir / "methods.csv", index=False)
-    # Without a time of its own, the same rounds are the same bytes.
-    pd.concat([sweep.rounds.drop(columns="seconds") for sweep in sweeps]).to_csv(
-        results_dir / ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}
-    )
 
 
 def _figures(

@@ -1,7 +1,9 @@
 """Tables, figures and report from a small sweep made by hand."""
 
 import re
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import draw
@@ -18,6 +20,7 @@ from wzfl.report import Sweep, report
 from wzfl.results import COLUMNS, RunFolder, SweepFolder
 from wzfl.sources import Gaussian
 from wzfl.summary import best_by_compressor, bits_to_target, load_sweep, methods, target_accuracy
+from wzfl.verdicts import bits_verdict
 
 CLIENTS, DIM, ROUNDS = 4, 100, 3
 # compressor, bitrate, final accuracies of two seeds; the accuracy of round r is final * r / 3
@@ -187,22 +190,40 @@ def test_the_report_names_everything(sweep):
         assert part in text
 
 
-def test_the_loss_verdict_follows_the_numbers(results, sweep):
-    wins = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.1, 0.2), "loss")
-    assert "- `wyner_ziv` at 1 bit(s): below qsgd, topk*; not below none." in report(
-        [wins], {}, [], ""
+def test_the_loss_verdict_names_the_best_of_each_kind(sweep):
+    losses = {"wyner_ziv": 3e-4, "qsgd": 4e-4, "topk": 1e-4}
+    table = sweep.methods.assign(excess_loss=sweep.methods.compressor.map(losses))
+    text = report([replace(sweep, methods=table, shows="loss")], {}, [], "")
+    assert (
+        "- 1 bit(s): best with side information `wyner_ziv`, 3; best without client memory `qsgd`, 4;"
+        " best with client memory `topk`, 1." in text
     )
-    loses = Sweep("smoke", "convex", sweep.runs, sweep.rounds, _losses(sweep, 0.3, 0.2), "loss")
-    assert "- `wyner_ziv` at 1 bit(s): below none; not below qsgd, topk*." in report(
-        [loses], {}, [], ""
-    )
+    assert re.search(r"\| bitrate +\| my_own +\| qsgd +\| topk\* +\| wyner_ziv", text)
 
 
-def _losses(sweep, ours, theirs):
-    table = sweep.methods.copy()
-    table["train_loss"] = theirs
-    table.loc[table.compressor == "wyner_ziv", "train_loss"] = ours
-    return table
+def test_the_bits_to_the_target_are_compared(sweep):
+    table = sweep.methods
+    table.loc[table.compressor == "wyner_ziv", "bits_to_target"] = 150.0
+    table.loc[(table.compressor == "qsgd") & (table.bitrate == 4), "bits_to_target"] = 600.0
+    assert bits_verdict(table) == (
+        "`wyner_ziv` needs 0.0187 kB to the target; 0.25 times those of `qsgd`, the best without client"
+        " memory; 1 times those of `topk`, the best with client memory.\n"
+    )
+    never = table.assign(bits_to_target=float("nan"))
+    assert bits_verdict(never) == "No code with side information reached the target.\n"
+
+
+def test_a_report_can_be_drawn_from_its_tables(results):
+    plan = planned(results, *load_plan("smoke"))
+    text, pictures = draw.draw(plan, {}).read_text(), figures(results)
+    for folder in ("runs", "sweeps"):
+        shutil.rmtree(results / folder)
+    assert draw.draw(plan, {}).read_text() == text
+    assert figures(results) == pictures
+
+
+def figures(results):
+    return {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
 
 
 def test_figures_are_drawn_and_reproducible(sweep, tmp_path):

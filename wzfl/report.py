@@ -9,6 +9,7 @@ from wzfl import markdown
 from wzfl.error_report import error_section
 from wzfl.plots import label
 from wzfl.summary import BASELINE, best_by_compressor, target_accuracy
+from wzfl.verdicts import bits_verdict, loss_verdicts
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,6 @@ def headline(sweep: Sweep) -> str:
     return f"{sweep.title}; means over {seeds} seeds:\n\n{markdown.table(table)}\n"
 
 
-_OURS = ("wyner_ziv", "slepian_wolf", "learned_slepian_wolf")  # codes with side information
 _INTRODUCTION = """\
 Bits are 8 times the bytes of the payloads, frames \
 included, and only the uplink is counted unless said. All compressors of a setting share seeds, \
@@ -106,8 +106,10 @@ largest value over seeds.
 def what_was_run(runs: pd.DataFrame, skipped: Mapping[str, str]) -> str:
     """Two sections: when, where and by which code; and what was left out, if anything was."""
     commits = sorted({str(commit) for commit in runs.git_commit})
+    minutes = runs.wall_seconds.sum(min_count=len(runs)) / 60
+    time = "" if minutes != minutes else f", {minutes:.0f} minutes of training in all"
     lines = [
-        f"- {len(runs)} runs, {runs.wall_seconds.sum() / 60:.0f} minutes of training in all",
+        f"- {len(runs)} runs{time}",
         f"- hardware: {markdown.values(runs.processor)}; device {markdown.values(runs.device)};"
         f" {markdown.values(runs.threads)} thread(s) per run",
         f"- torch {markdown.values(runs.torch)}; commit {', '.join(commits)}",
@@ -148,7 +150,11 @@ def _section(sweep: Sweep) -> str:
         return f"## {sweep.title}\n\n{error_section(sweep.runs)}"
     text = [f"## {sweep.title}\n"]
     if sweep.shows == "accuracy":
-        text += ["### Each compressor at its best bitrate\n", headline(sweep)]
+        text += [
+            "### Each compressor at its best bitrate\n",
+            headline(sweep),
+            bits_verdict(sweep.methods),
+        ]
     if sweep.shows == "loss":
         text.append(_loss_verdict(sweep))
     text += ["### All methods\n", _all_methods(sweep)]
@@ -178,45 +184,24 @@ def _all_methods(sweep: Sweep) -> str:
 
 
 def _loss_verdict(sweep: Sweep) -> str:
-    """Which compressors a Wyner-Ziv code with history ends below, at equal configured bitrates."""
+    """Final losses by compressor and bitrate, and how the best compare."""
     methods = sweep.methods
     swept = methods[methods.compressor != BASELINE]
     losses = swept.pivot_table("train_loss", "bitrate", "compressor", dropna=False)
-    ours = [name for name in losses.columns if name.startswith(_OURS)]
-    stateful = set(swept.compressor[swept.client_floats > 0])
-    rivals = [name for name in losses.columns if name not in ours]
-    if not ours or not rivals:
-        return "Not all compressors have finished.\n"
-    verdicts = []
-    for name in ours:
-        for bitrate, row in losses.iterrows():
-            present = set(swept.compressor[swept.bitrate == bitrate])
-            if name not in present:
-                continue
-            at_it = [rival for rival in rivals if rival in present]
-            # One that diverged (NaN) has not ended at a lower loss.
-            higher = [r for r in at_it if row[name] < row.fillna(float("inf"))[r]]
-            lower = [r for r in at_it if r not in higher]
-            verdicts.append(
-                f"- `{name}` at {bitrate:g} bit(s): below {_names(higher, stateful)};"
-                f" not below {_names(lower, stateful)}."
-            )
     float32 = _loss(float(methods.train_loss[methods.compressor == BASELINE].iloc[0]))
-    table = losses.map(_loss).reset_index()
     excess = swept.pivot_table("excess_loss", "bitrate", "compressor", dropna=False)
-    above = excess.map(lambda loss: markdown.number(1e4 * loss, ".3g")).reset_index()
-    for each in (table, above):
-        each["bitrate"] = each.bitrate.map(markdown.number)
+    above = excess.map(lambda loss: markdown.number(1e4 * loss, ".3g"))
+    stars = {name: f"{name}*" for name in swept.compressor[swept.client_floats > 0]}
+    tables = []
+    for each in (losses.map(_loss), above):
+        named = each.rename(columns=stars).reset_index()
+        tables.append(markdown.table(named.assign(bitrate=named.bitrate.map(markdown.number))))
     return (
         f"Final training loss at equal configured bitrates, means over seeds (float32: {float32};"
         " an asterisk marks compressors that keep a vector at every client).\n\n"
-        f"{markdown.table(table)}\n\nThe same above float32's of the same seed, times 10⁴:\n\n"
-        f"{markdown.table(above)}\n\n" + "\n".join(verdicts) + "\n"
+        f"{tables[0]}\n\nThe same above float32's of the same seed, times 10⁴:\n\n"
+        f"{tables[1]}\n\n{loss_verdicts(swept)}\n"
     )
-
-
-def _names(compressors: Sequence[str], stateful: set[str]) -> str:
-    return ", ".join(f"{name}{'*' * (name in stateful)}" for name in compressors) or "none"
 
 
 def _ranged(methods: pd.DataFrame, column: str, digits: str) -> list[str]:

@@ -16,14 +16,19 @@ METHOD = ["compressor", "bitrate"]
 BASELINE = "none"
 ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
+# All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
+RUNS, ROUNDS = "runs.csv", "rounds.csv.gz"
 
 
 def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A sweep's runs, one per row, and their rounds with the run's `compressor`, `bitrate`, `seed`.
 
-    Rounds gain `uplink_per_client`: bits sent since the start, divided by the number of clients.
+    Rounds gain `uplink_per_client`: bits sent since the start, divided by the number of clients. Where no
+    run is at hand, both are what `save_tables` has written; empty where that is neither.
     """
     ids = SweepFolder(results_dir / "sweeps" / sweep).ids()
+    if not ids:
+        return _load_tables(results_dir, sweep)
     runs, rounds = [], []
     for id in ids:
         path = results_dir / "runs" / id
@@ -33,10 +38,27 @@ def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFram
         keys = {key: run[key] for key in ("sweep", "id", *METHOD, "seed")}
         rounds.append(record.assign(**keys))
         runs.append(run)
-    if not runs:
-        return pd.DataFrame(), pd.DataFrame()
     frame = pd.DataFrame(runs).sort_values([*METHOD, "seed"], ignore_index=True)
     return frame, pd.concat(rounds, ignore_index=True)
+
+
+def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> None:
+    """Writes those of all sweeps of a folder."""
+    runs.to_csv(results_dir / RUNS, index=False)
+    # Without a time of its own, the same rounds are the same bytes.
+    rounds.drop(columns="seconds", errors="ignore").to_csv(
+        results_dir / ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}
+    )
+
+
+def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    paths = [results_dir / RUNS, results_dir / ROUNDS]
+    if not all(path.is_file() for path in paths):
+        return pd.DataFrame(), pd.DataFrame()
+    # "none" is a compressor; only an empty cell is no value.
+    tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
+    runs, rounds = (table[table.sweep == sweep].reset_index(drop=True) for table in tables)
+    return runs, rounds
 
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
