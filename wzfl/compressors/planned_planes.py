@@ -132,7 +132,7 @@ class _Reader:
         self._starts = np.zeros(len(places), np.int64)  # of the cells left
 
     def read(self, message: _Message, planes: list[tuple[int, Syndrome, bool]]) -> bool:
-        """Whether a check failed; what is below the one before then stays unknown."""
+        """Whether a check failed, whatever was tried; what is below the one before then stays unknown."""
         ratios, start, checks = np.empty(len(self._places)), 0, message.checks
         starts = self._starts
         for plane, syndrome, is_hashed in planes:
@@ -144,10 +144,13 @@ class _Reader:
                     *((zero - self._places) * unit, (one - self._places) * unit),
                     *(2.0**plane * unit, self._contexts, self._density.tables, ratios),
                 )
-            starts = np.where(syndrome.read(told, ratios), one, zero)
+            for bits in syndrome.readings(told, ratios):
+                starts = np.where(bits, one, zero)
+                if not is_hashed or _check(starts >> plane) == checks[:HASH_BYTES]:
+                    break
+            else:
+                return True
             if is_hashed:
-                if _check(starts >> plane) != checks[:HASH_BYTES]:
-                    return True
                 checks = checks[HASH_BYTES:]
                 self._starts, self._known = starts, plane
         return False

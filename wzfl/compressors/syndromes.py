@@ -1,5 +1,6 @@
 """Planes of bits as polar syndromes: what is sent of a block, and how it is read."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from wzfl.polar import block_size
 
 CHECK_BYTES = 2  # of a block
 _CERTAIN = 1e6  # log-likelihood ratio of what is known
+_REVERSALS = 16  # of decisions that are tried where a check fails
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +45,32 @@ class Syndrome:
 
         All after these are known to be 0.
         """
+        return next(self.readings(sent, ratios))
+
+    def readings(self, sent: np.ndarray, ratios: np.ndarray) -> Iterator[np.ndarray]:
+        """What `read` returns, then what the bits are if one of the closest decisions was wrong.
+
+        Source: Afisiadis, Balatsoukas-Stimming, Burg, "A Low-Complexity Improved Successive Cancellation
+        Decoder for Polar Codes", Asilomar 2014; decisions on whole constituent codes: Giard & Burg,
+        "Fast-SSC-Flip Decoding of Polar Codes", WCNC Workshops 2018.
+        """
         if self.places is None:
-            return sent[: len(ratios)]
+            yield sent[: len(ratios)]
+            return
         size = block_size(self.count)
         padded, told = np.full(size, _CERTAIN, np.float32), np.zeros(size, np.uint8)
         padded[: len(ratios)] = ratios
         told[self.places] = sent
-        bits = np.empty(size, np.uint8)
-        polar.decode(padded, self._sent_before, told, 0, bits, np.empty(size, np.float32))
-        return bits[: len(ratios)]
+        doubtful, margins = np.full(_REVERSALS, -1), np.full(_REVERSALS, _CERTAIN, np.float32)
+
+        def bits(reversed_place: int, *noted: np.ndarray) -> np.ndarray:
+            read, scratch = np.empty(size, np.uint8), np.empty(size, np.float32)
+            polar.decode(padded, self._sent_before, told, 0, read, scratch, reversed_place, *noted)
+            return read[: len(ratios)]
+
+        yield bits(-1, doubtful, margins)
+        for place in doubtful[doubtful >= 0]:
+            yield bits(place, doubtful.copy(), margins.copy())
 
     @cached_property
     def _sent_before(self) -> np.ndarray:

@@ -30,18 +30,28 @@ def decode(
     first: int,
     bits: np.ndarray,
     scratch: np.ndarray,
+    reversed_place: int,
+    doubtful: np.ndarray,
+    margins: np.ndarray,
 ) -> None:
     """Fills uint8 `bits` `[n]` by successive cancellation.
 
     float32 `llr` `[n]` are log P(0) / P(1). Of the transform of all bits, uint8 `sent` holds what is
     known, `sent_before` `[len(sent) + 1]` how many places before each are; those of `bits` start at
     `first`. float32 `scratch` has room for n.
+
+    The decision at `reversed_place` is reversed; -1 is none. The places of the decisions that were closest
+    are inserted into int64 `doubtful`, and how close they were into float32 `margins`, the closest first.
     """
     count = len(llr)
     known = sent_before[first + count] - sent_before[first]
     if known == 0:
         for index in range(count):
             bits[index] = llr[index] < 0
+            if abs(llr[index]) < margins[-1]:
+                _insert(abs(llr[index]), first + index, margins, doubtful)
+        if first <= reversed_place < first + count:
+            bits[reversed_place - first] ^= 1
         return
     if known == count:
         bits[:] = sent[first : first + count]
@@ -54,13 +64,23 @@ def decode(
         size = min(abs(left), abs(right))
         extra = _tail(abs(left + right)) - _tail(abs(left - right))
         inner[index] = extra + (size if (left < 0) == (right < 0) else -size)
-    decode(inner, sent_before, sent, first, bits[:half], rest)
+    last = (reversed_place, doubtful, margins)
+    decode(inner, sent_before, sent, first, bits[:half], rest, *last)
     for index in range(half):
         left, right = llr[index], llr[index + half]
         inner[index] = right - left if bits[index] else right + left
-    decode(inner, sent_before, sent, first + half, bits[half:], rest)
+    decode(inner, sent_before, sent, first + half, bits[half:], rest, *last)
     for index in range(half):
         bits[index] ^= bits[index + half]
+
+
+@compiled
+def _insert(margin: float, place: int, margins: np.ndarray, doubtful: np.ndarray) -> None:
+    index = len(margins) - 1
+    while index > 0 and margin < margins[index - 1]:
+        margins[index], doubtful[index] = margins[index - 1], doubtful[index - 1]
+        index -= 1
+    margins[index], doubtful[index] = margin, place
 
 
 @compiled
