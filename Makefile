@@ -31,14 +31,8 @@ accuracy-cifar:  ## The same for a small CNN, an hour
 smoke beyond convex correlation accuracy-mnist accuracy-cifar: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
 
-rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training
-	$(BIN)/python scripts/record_updates.py || $(BIN)/python scripts/record_updates.py experiment=digits_by_class
-	$(BIN)/python scripts/rate_distortion.py -m source=gaussian,lognormal,sparse
-	for path in results/updates/*.safetensors; do \
-		$(BIN)/python scripts/rate_distortion.py -m source=gradients \
-			source.recording=$$(basename $$path .safetensors) || exit 1; \
-	done
-	$(BIN)/python scripts/draw.py
+rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training, half an hour
+	$(BIN)/python scripts/measure_vectors.py
 
 draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing (PRESET=beyond: of that)
 	$(BIN)/python scripts/draw.py --preset $(or $(PRESET),default)

@@ -24,8 +24,8 @@ SCRIPTS = Path(__file__).parent
 
 def main() -> int:
     plan = parse_plan(__doc__)
-    missing = _missing_datasets(plan.experiments)
-    _say_missing(missing)
+    missing = missing_datasets(plan.experiments)
+    say_missing(missing)
 
     skipped, failed = {}, []
     for place, entry in enumerate(plan.experiments, 1):
@@ -39,7 +39,7 @@ def main() -> int:
     skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
     report = draw(replace(plan, experiments=done), skipped)
 
-    _say_missing(missing)
+    say_missing(missing)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     if report is None:
@@ -49,7 +49,7 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _missing_datasets(experiments: list[dict[str, Any]]) -> dict[str, str]:
+def missing_datasets(experiments: list[dict[str, Any]]) -> dict[str, str]:
     """Data sets that can not be had, with the reason; the others are ready in the cache."""
     missing = {}
     for name in dict.fromkeys(entry["dataset"] for entry in experiments):
@@ -60,7 +60,8 @@ def _missing_datasets(experiments: list[dict[str, Any]]) -> dict[str, str]:
     return missing
 
 
-def _say_missing(missing: dict[str, str]) -> None:
+def say_missing(missing: dict[str, str]) -> None:
+    """What has to do without which data sets."""
     for reason in missing.values():
         print(f"going on without: {reason}", flush=True)
 

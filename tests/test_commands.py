@@ -227,7 +227,7 @@ def test_reproduce_goes_on_without_absent_data(tmp_path):
         "u.urlopen = refuse\n"
         f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
         "import plans, reproduce\n"
-        "print(reproduce._missing_datasets(plans.load_plan('default')))\n"
+        "print(reproduce.missing_datasets(plans.load_plan('default')))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True

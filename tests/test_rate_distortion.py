@@ -1,16 +1,20 @@
 """Compressors on vectors: sources, measurements, the table and the figures."""
 
+import subprocess
 import threading
 from pathlib import Path
 
 import draw
+import measure_vectors
 import pandas as pd
 import pytest
 import rate_distortion
 import record_updates
 import torch
+import yaml
 
 import wzfl
+from wzfl.config import conf_dir
 from wzfl.plots import save
 from wzfl.rate_distortion import COLUMNS, KEY, load_table, measure, merge_row
 from wzfl.rate_distortion_plots import rate_distortion as figure_of
@@ -209,3 +213,45 @@ def test_figures_are_drawn_and_reproducible(tmp_path, source):
     for one, other in zip(first, second, strict=True):
         assert one.stat().st_size > 10_000
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_is_listed_is_measured_and_what_has_no_data_left_out(monkeypatch, tmp_path, capsys):
+    commands = []
+
+    def note(command, **_):
+        commands.append([Path(command[1]).name, *command[2:]])
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", note)
+    monkeypatch.setattr(
+        measure_vectors, "missing_datasets", lambda _: {"cifar10_jpeg": "no cifar10_jpeg"}
+    )
+    monkeypatch.setattr("sys.argv", ["measure_vectors.py", "--results-dir", str(tmp_path)])
+    assert measure_vectors.main() == 0
+    assert "going on without: no cifar10_jpeg" in capsys.readouterr().out
+    folder = f"results_dir={tmp_path}"
+    sweeps = [command[1:] for command in commands if command[0] == "rate_distortion.py"]
+    assert ["-m", folder, "source=gaussian,lognormal,sparse"] in sweeps
+    recorded = [command[2] for command in commands if command[0] == "record_updates.py"]
+    assert recorded == [
+        f"recording=mnist_{name}" for name in ("by_class", "iid", "cnn_by_class", "cnn_iid")
+    ]
+    measured = [arguments[3] for arguments in sweeps if "source=gradients" in arguments]
+    assert measured[:2] == [f"source.recording=mnist_by_class_round_{round}" for round in (5, 60)]
+    assert len(measured) == 2 * len(recorded)
+
+
+def test_the_list_names_what_exists():
+    plan = yaml.safe_load((conf_dir() / "vectors.yaml").read_text())
+    asked = [*plan["measure"], *(entry["measure"] for entry in plan["recordings"])]
+    compressors = {
+        name
+        for arguments in asked
+        for argument in arguments
+        if argument.startswith("compressor=")
+        for name in argument.removeprefix("compressor=").split(",")
+    }
+    assert compressors <= {path.stem for path in (conf_dir() / "compressor").glob("*.yaml")}
+    for entry in plan["recordings"]:
+        experiment = entry["record"][0].removeprefix("experiment=")
+        assert (conf_dir() / "experiment" / f"{experiment}.yaml").is_file()
