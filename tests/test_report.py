@@ -207,7 +207,7 @@ def test_the_bits_to_the_target_are_compared(sweep):
     table.loc[(table.compressor == "qsgd") & (table.bitrate == 4), "bits_to_target"] = 600.0
     assert bits_verdict(table) == (
         "`wyner_ziv` needs 0.0187 kB to the target; 0.25 times those of `qsgd`, the best without client"
-        " memory; 1 times those of `topk`, the best with client memory.\n"
+        " memory; 1.00 times those of `topk`, the best with client memory.\n"
     )
     never = table.assign(bits_to_target=float("nan"))
     assert bits_verdict(never) == "No code with side information reached the target.\n"

@@ -17,7 +17,7 @@ def bits_verdict(methods: pd.DataFrame) -> str:
     if ours is None:
         return "No code with side information reached the target.\n"
     ratios = [
-        f"{markdown.number(ours.bits_to_target / rival.bits_to_target, '.2g')} times those of"
+        f"{ours.bits_to_target / rival.bits_to_target:.2f} times those of"
         f" `{rival.compressor}`, the best {kind}"
         for kind, rival in rivals.items()
     ]
