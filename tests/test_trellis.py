@@ -138,16 +138,6 @@ def test_syndromes_along_a_trellis_are_near_the_limit(bitrate):
     assert 0.4 < gap_db(error, 8 * len(payloads[0]) / DIM) < 1.35
 
 
-@pytest.mark.parametrize("bitrate", [0.25, 1])
-def test_where_bits_are_few_coordinates_are_rounded_one_by_one(bitrate):
-    updates, public = gaussian(0, dim=4096), planned(0.1)
-    bodies = [
-        cls(bitrate, "posterior_mean").bodies(updates, public)
-        for cls in (SlepianWolf, SlepianWolfTrellis)
-    ]
-    assert bodies[0] == bodies[1]
-
-
 @pytest.mark.parametrize("estimator", ["plain", "posterior_mean"])
 def test_the_error_and_the_gain_of_syndromes_are_as_stated(estimator):
     compressor, dim, scale = SlepianWolfTrellis(2, estimator), 2**15, 0.1
@@ -180,15 +170,18 @@ def test_several_blocks_are_several_paths():
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_tiny_blocks_have_a_design(count):
     for bits in (count, 2 * count, 16 * count):
-        made = design(count, bits, path=True)
+        made = design(count, bits, trellised=True)
         assert sum(made.sizes) <= bits
 
 
-def test_a_path_is_taken_where_it_errs_less():
-    for bitrate, path in ((1, False), (1.05, False), (1.3, True), (4, True)):
-        both = [design(2**14, int(bitrate * 2**14), allowed) for allowed in (False, True)]
-        assert [each.quantizer.trellised for each in both] == [False, path]
-        assert both[1].quantizer.error <= both[0].quantizer.error
+@pytest.mark.parametrize(("dim", "bitrate"), [(7850, 0.1), (7850, 1), (2**17, 0.25)])
+def test_few_bits_go_to_a_subset_and_that_errs_less(dim, bitrate):
+    """Than one by one with a bit each; unbiased in both cases."""
+    allocation, code = SlepianWolfTrellis(bitrate)._code(dim)
+    assert allocation.count == pytest.approx(dim * bitrate / 1.3, abs=1)
+    assert sum(code.sizes) <= dim * bitrate
+    one_by_one = SlepianWolf(bitrate).residual_gain(dim, 1.0)
+    assert SlepianWolfTrellis(bitrate).residual_gain(dim, 1.0) < one_by_one
 
 
 def test_chances_of_a_quantizer_add_up():

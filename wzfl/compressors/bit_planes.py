@@ -90,15 +90,9 @@ class Design:
 
 
 @lru_cache(maxsize=32)
-def design(count: int, bits: int, path: bool = False) -> Design:
-    """For the quantizer of least error whose numbers `bits` bits per block of `count` tell almost surely.
-
-    `path` allows that of a trellis.
-    """
-    quantizer = _finest(count, bits, trellised=False)
-    if path and bits > count:
-        other = _finest(count, bits, trellised=True)
-        quantizer = min(quantizer, other, key=lambda one: one.error)
+def design(count: int, bits: int, trellised: bool = False) -> Design:
+    """For the quantizer of least error whose numbers `bits` bits per block of `count` tell almost surely."""
+    quantizer = _finest(count, bits, trellised)
     entropies, tables = _entropies(quantizer), _tables(quantizer)
     raw = sum(entropy is None for entropy in entropies)
     rates = _rates(entropies, count)

@@ -67,6 +67,8 @@ class SlepianWolf:
 
     wire_id: ClassVar[int] = 14
     aggregation: ClassVar[str] = "mean"
+    # Bits per coordinate that is sent; where there are fewer bits, only some of the coordinates are.
+    narrowest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
         check_bitrate("slepian_wolf", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
@@ -173,11 +175,12 @@ class SlepianWolf:
 
     def _code(self, dim: int) -> tuple[Allocation, Design]:
         """Which coordinates are sent, and how a block of them is."""
-        count = min(dim, max(1, floor(dim * self.bitrate)))
+        budget = max(1, floor(dim * self.bitrate))
+        count = min(dim, max(1, floor(budget / self.narrowest)))
         blocks = -(-count // self.block)
-        size, budget = -(-count // blocks), max(1, floor(dim * self.bitrate)) // blocks
+        size, share = -(-count // blocks), budget // blocks
         # Rotated gradients have energy in places whose distances are powers of two, as a polar code's are.
-        return Allocation(dim, ((1, slice(0, count)),), shuffled=True), self._design(size, budget)
+        return Allocation(dim, ((1, slice(0, count)),), shuffled=True), self._design(size, share)
 
     def _design(self, count: int, bits: int) -> Design:
         return design(count, bits)
