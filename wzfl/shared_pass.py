@@ -58,10 +58,12 @@ def gradients(
     slope[torch.arange(len(slope), device=slope.device), labels] -= 1
     for part in slope.split(list(sizes)):
         part /= len(part)
-    for number in reversed(range(len(network))):
+    # Nobody needs the gradient at the input of the first layer that has weights.
+    first = next((n for n, (weight, _) in enumerate(parameters) if weight is not None), len(network))
+    for number in reversed(range(first, len(network))):
         layer, (before, after), (weight, _) = network[number], kept[number], parameters[number]
         _weight_slopes(layer, before, slope, weight, sizes, slopes[number])
-        if number:
+        if number > first:
             slope = _backward(layer, before, after, slope, weight)
     return torch.stack([part.mean() for part in losses.split(list(sizes))])
 
