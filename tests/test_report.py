@@ -14,7 +14,7 @@ from plans import Plan, load_plan
 
 import wzfl
 from wzfl.error_report import error_section
-from wzfl.plots import against_bits, by_bitrate, save
+from wzfl.plots import against_bits, by_bitrate, look, save
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.report import Sweep, report
 from wzfl.results import COLUMNS, RunFolder, SweepFolder
@@ -114,6 +114,13 @@ def test_runs_are_read_back(sweep):
     assert one.final_accuracy == 0.91
     cumulative = sweep.rounds[sweep.rounds.id == "qsgd-4-1"].uplink_per_client
     assert cumulative.tolist() == [400, 800, 1200]
+
+
+def test_an_oracle_s_scales_are_marked_wherever_the_run_is_named(results):
+    write_run(results, "bound", 0, "wyner_ziv", 2, 7, 0.9, side="oracle")
+    runs, rounds = load_sweep(results, "bound")
+    assert set(runs.compressor) == set(rounds.compressor) == {"wyner_ziv (oracle)"}
+    assert look("wyner_ziv (oracle)") == look("wyner_ziv")
 
 
 def test_the_target_is_float32_less_one_point(sweep):

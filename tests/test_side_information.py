@@ -5,7 +5,7 @@ from wzfl import InputError
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.linear import Linear
 from wzfl.public import Public
-from wzfl.side_information import Last, Mean, Zero
+from wzfl.side_information import Fixed, Last, Mean, Zero
 
 CPU = torch.device("cpu")
 CLIENTS = torch.tensor([2, 0])
@@ -50,6 +50,22 @@ def test_twice_as_much_is_planned_after_a_failure(policy):
     side, failed = policy.predict(memory, CLIENTS), torch.tensor([True, False])
     policy.learn(memory, CLIENTS, side + 5, failed, gain=1.0)
     assert policy.plan(memory, CLIENTS).tolist() == [2, 5]
+
+
+def test_a_fixed_scale_is_planned_whatever_happens_and_told_to_nobody():
+    policy = Fixed(scale=0.25)
+    memory = policy.init(3, 4, CPU)
+    assert not policy.broadcasts_scale
+    for failed in (NONE_FAILED, ~NONE_FAILED):
+        assert policy.plan(memory, CLIENTS).tolist() == [0.25, 0.25]
+        policy.learn(memory, CLIENTS, torch.full((2, 4), 3.0), failed, gain=1.0)
+    assert torch.equal(policy.predict(memory, CLIENTS), torch.full((2, 4), 3.0))
+
+
+@pytest.mark.parametrize("settings", [{"scale": 0.0}, {"scale": 0.1, "sketch": 8}])
+def test_a_fixed_scale_is_positive_and_not_measured(settings):
+    with pytest.raises(InputError, match="side_information"):
+        Fixed(**settings)
 
 
 def test_mean_expects_the_same_of_all():

@@ -13,6 +13,8 @@ from wzfl.plots import style, unique_handles
 _STYLES: dict[str, tuple[str, str]] = {
     "last": ("#D55E00", "-"),
     "measured": ("#D55E00", ":"),
+    "oracle": ("#000000", ":"),
+    "fixed": ("#CC79A7", "-"),
     "ema": ("#E69F00", "--"),
     "mean": ("#0072B2", "-"),
     "peers": ("#56B4E9", "--"),

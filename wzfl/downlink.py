@@ -50,8 +50,8 @@ def _told(federation: Federation, state: State, public: Public, ledger: BitLedge
     if policy.broadcasts_scale:
         sent = float32_bytes(scales[:, None])
         ledger.sent_down(sent)
-        return replace(public, scale=float32_rows(sent, device)[:, 0])
-    return public
+        scales = float32_rows(sent, device)[:, 0]
+    return replace(public, scale=scales)
 
 
 def _for_each(
@@ -79,5 +79,6 @@ def _sketch(federation: Federation, state: State, public: Public) -> bytes:
     """By which a client measures how far it is from what is expected of it."""
     client = torch.tensor(public.clients, device=public.scale.device)
     side = federation.side_information.predict(state.side, client)
-    (told,) = float32_bytes(sketches(side, federation.side_information.sketch, public))
+    size = min(federation.side_information.sketch, federation.model.dim)
+    (told,) = float32_bytes(sketches(side, size, public))
     return told

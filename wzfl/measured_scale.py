@@ -24,12 +24,14 @@ _TOLD_BYTES = 2
 
 
 @lru_cache
-def margin(size: int) -> float:
+def margin(size: int, dim: int) -> float:
     """By what to multiply the RMS that a sketch tells, for one scale in a thousand to be too small.
 
     The energy of a sketch of `size` signed sums is that of the vector times chi**2 / size, with `size`
-    degrees of freedom.
+    degrees of freedom. That of a float for each of `dim` coordinates is exact.
     """
+    if size >= dim:
+        return 1.0
     return sqrt(size / float(chi2.ppf(_TOO_SMALL, size)))
 
 
@@ -54,7 +56,7 @@ def measured(updates: Tensor, public: Public) -> Public:
     assert public.sketches is not None
     size, dim = public.sketches.shape[1], updates.shape[1]
     distances = squared_distances(sketches(updates, size, public), public.sketches)
-    scale = margin(size) * (distances / dim).sqrt()
+    scale = margin(size, dim) * (distances / dim).sqrt()
     scale = torch.where(scale < (energies(updates) / dim).sqrt(), scale, 0)
     return _with(public, _from_bits(_bits(scale)).to(public.scale.device))
 

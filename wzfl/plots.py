@@ -97,9 +97,14 @@ def _explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
         figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
 
 
+def _styled(compressor: str) -> tuple[str, str | tuple[int, tuple[int, ...]], str]:
+    """Colour, dashes and marker; the same with an oracle's scales, as its name says."""
+    return _STYLES.get(compressor.removesuffix(" (oracle)"), _OTHER)
+
+
 def look(compressor: str) -> dict[str, Any]:
     """A compressor's colour, dashes and marker, as matplotlib's keywords."""
-    colour, dash, marker = _STYLES.get(compressor, _OTHER)
+    colour, dash, marker = _styled(compressor)
     return {"color": colour, "linestyle": dash, "marker": marker}
 
 
@@ -248,7 +253,7 @@ def _overview(
     column: str,
 ) -> None:
     for name, bitrate in shown:
-        colour, dash, marker = _STYLES.get(name, _OTHER)
+        colour, dash, marker = _styled(name)
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
         text = labels[name] if name in ("none", "signsgd") else f"{labels[name]}, {bitrate:g} bit"
         axes.plot(
@@ -263,7 +268,7 @@ def _overview(
 
 
 def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:
-    colour = _STYLES.get(name, _OTHER)[0]
+    colour = _styled(name)[0]
     bits, mean, _, _ = _curve(rounds, "none", 32.0, column)
     axes.plot(bits, mean, color="black", linewidth=0.9)
     bitrates = sorted(rounds.loc[rounds.compressor == name, "bitrate"].unique())
@@ -295,7 +300,7 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
 
 
 def _final(axes: Axes, name: str, text: str, group: pd.DataFrame, column: str) -> None:
-    colour, dash, marker = _STYLES.get(name, _OTHER)
+    colour, dash, marker = _styled(name)
     if name == "none":
         if column == "accuracy":
             axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=text)
@@ -308,7 +313,7 @@ def _final(axes: Axes, name: str, text: str, group: pd.DataFrame, column: str) -
 
 
 def _to_target(axes: Axes, name: str, text: str, group: pd.DataFrame) -> None:
-    colour, dash, marker = _STYLES.get(name, _OTHER)
+    colour, dash, marker = _styled(name)
     if name == "none":
         axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=text)
         return

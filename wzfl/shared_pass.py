@@ -59,7 +59,9 @@ def gradients(
     for part in slope.split(list(sizes)):
         part /= len(part)
     # Nobody needs the gradient at the input of the first layer that has weights.
-    first = next((n for n, (weight, _) in enumerate(parameters) if weight is not None), len(network))
+    first = next(
+        (n for n, (weight, _) in enumerate(parameters) if weight is not None), len(network)
+    )
     for number in reversed(range(first, len(network))):
         layer, (before, after), (weight, _) = network[number], kept[number], parameters[number]
         _weight_slopes(layer, before, slope, weight, sizes, slopes[number])

@@ -164,7 +164,8 @@ class Last:
         step: damping a of y <- y + a (estimate - y); None takes min(1, 1/g).
         precision: in which vectors are stored, "float32", "bfloat16" or "int8".
         sketch: floats per client and round by which it measures its scale (`measured_scale`); 0 plans it
-            from earlier rounds, with the margin.
+            from earlier rounds, with the margin. More than the model has coordinates are these
+            themselves: an oracle's scale, for bounds.
         capacity: clients remembered at most; those not heard of for longest are forgotten. None: all.
     """
 
@@ -196,7 +197,7 @@ class Last:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return margin(self.sketch) if self.sketch else self.margin
+        return margin(self.sketch, memory.own.dim) if self.sketch else self.margin
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
@@ -218,6 +219,34 @@ class Last:
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
         return self.planned_ratio(memory) * memory.residual_rms[clients]
+
+
+@dataclass(frozen=True)
+class Fixed(Last):
+    """`Last`, with scales that are a constant of the run, as in the published scheme.
+
+    Both ends know it beforehand, so that nothing is broadcast.
+
+    Attributes:
+        scale: RMS per coordinate of update - side information that is planned for.
+    """
+
+    scale: float = 0.005
+    broadcasts_scale: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.scale > 0:
+            raise InputError(f"side_information.scale must be above 0; got {self.scale}")
+        if self.sketch:
+            raise InputError("side_information=fixed has its scale; sketch must be 0")
+
+    def planned_ratio(self, memory: Memory) -> float:
+        """See `SideInformation`; residuals are taken to be what is planned for."""
+        return 1.0
+
+    def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
+        return torch.full((len(clients),), self.scale, device=clients.device)
 
 
 @dataclass(frozen=True)
@@ -249,7 +278,7 @@ class Mean:
         return Memory.empty(population, dim, device)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return margin(self.sketch) if self.sketch else self.margin
+        return margin(self.sketch, memory.own.dim) if self.sketch else self.margin
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         return self.margin * memory.residual_rms[clients]

@@ -72,6 +72,7 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         "sweep": sweep,
         "id": id,
         **config["names"],
+        "compressor": _called(config["names"]),
         "bitrate": summary["bitrate"],
         "measured_bitrate": rounds["uplink_bits"].sum() / sent if sent else float("nan"),
         "seed": config["seed"],
@@ -97,6 +98,12 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         "threads": environment["torch_threads"],
         "torch": environment["packages"]["torch"],
     }
+
+
+def _called(names: dict[str, str]) -> str:
+    """What tables and figures call a run's compressor; one with an oracle's scale is none to choose."""
+    compressor = names["compressor"]
+    return f"{compressor} (oracle)" if names["side_information"] == "oracle" else compressor
 
 
 def decibel(energies: pd.Series) -> pd.Series:
