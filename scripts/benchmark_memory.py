@@ -17,6 +17,7 @@ from train import build_federation, used_settings
 from wzfl.config import build, conf_dir
 from wzfl.datasets import to_device
 from wzfl.environment import keep_freed_memory
+from wzfl.federation import State
 from wzfl.server import Server
 from wzfl.simulation import simulate
 
@@ -49,8 +50,9 @@ def main() -> None:
     data = to_device(build(config.dataset), torch.device("cpu"))
     federation = build_federation(config, used_settings(config), build(config.compressor), data)
     server = Server(federation.model.init(config.seed), build(config.server.optimizer))
+    state = State.initial(federation, server)
     records = list(
-        simulate(federation, server, config.rounds, config.rounds, data.test_x, data.test_y)
+        simulate(federation, state, config.rounds, config.rounds, data.test_x, data.test_y)
     )
     late = records[-config.rounds // 4 :]
     done = {

@@ -25,6 +25,7 @@ from wzfl.datasets import Dataset, to_device
 from wzfl.environment import resolve_device
 from wzfl.errors import InputError
 from wzfl.exchange import Diverged
+from wzfl.federation import State
 from wzfl.server import Server
 from wzfl.simulation import simulate
 from wzfl.sources import save_recording
@@ -62,7 +63,7 @@ def _vectors(
     data: Dataset = to_device(build(config.dataset), device)
     federation = build_federation(config, settings, compressor, data)
     server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
-    kept = {}
+    state, kept = State.initial(federation, server), {}
 
     def keep(round: int, updates: Tensor, side: Tensor) -> None:
         if round in wanted:
@@ -70,7 +71,7 @@ def _vectors(
 
     rounds = max(wanted)
     try:
-        for _ in simulate(federation, server, rounds, rounds, data.test_x, data.test_y, keep):
+        for _ in simulate(federation, state, rounds, rounds, data.test_x, data.test_y, keep):
             pass
     except Diverged as error:
         raise InputError(f"{error}; lower server.optimizer.lr or record earlier rounds") from error

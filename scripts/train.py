@@ -31,10 +31,11 @@ from wzfl.environment import (
 )
 from wzfl.errors import InputError
 from wzfl.exchange import Diverged
-from wzfl.federation import Federation
+from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
-from wzfl.results import COLUMNS, RunFolder, SweepFolder, run_id
+from wzfl.partial_run import COLUMNS, PartialRun
+from wzfl.results import RunFolder, SweepFolder, run_id
 from wzfl.server import Server
 from wzfl.simulation import simulate
 
@@ -74,18 +75,23 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     _announce(folder.id, device, data, federation, config)
 
     started = time.time()
-    partial = folder.start(settings)
+    state = State.initial(federation, server)
+    partial = PartialRun(folder, describe_environment(device), config.checkpoint_every)
+    partial.begin(settings, state)
+    if state.round:
+        log.info("run %s goes on after round %d", folder.id, state.round)
     tracker = build(config.tracking)
     tracker.start(folder.id, settings, Path(config.results_dir))
     summary: dict[str, Any] = {"diverged_in_round": None}
-    round = total_uplink = 0
+    total_uplink = partial.uplink_bits()
     records = simulate(
-        federation, server, config.rounds, config.eval_every, data.test_x, data.test_y
+        federation, state, config.rounds, config.eval_every, data.test_x, data.test_y
     )
     # Bars of several processes would overwrite each other; None hides a bar off a terminal.
     hidden = True if _side_by_side() else None
     bar = tqdm(
         total=config.rounds,
+        initial=state.round,
         desc=config.names.compressor,
         unit="round",
         disable=hidden,
@@ -93,14 +99,14 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
         position=1 if _in_sweep() else 0,
     )
     try:
-        for record in partial.record(records):
-            round, total_uplink = int(record["round"]), total_uplink + int(record["uplink_bits"])
+        for record in partial.record(records, state):
+            total_uplink += int(record["uplink_bits"])
             numbers = {key: record[key] for key in COLUMNS}
             tracker.log({**numbers, "total_uplink_bits": total_uplink})
             bar.update()
     except Diverged as error:
         log.warning("run %s diverged: %s", folder.id, error)
-        summary["diverged_in_round"] = round + 1
+        summary["diverged_in_round"] = state.round + 1
     bar.close()
     summary |= {
         "dim": federation.model.dim,
@@ -110,7 +116,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
         "wall_seconds": time.time() - started,
     }
     tracker.finish(summary)
-    partial.finish({"summary": summary, "environment": describe_environment(device)})
+    partial.finish({"summary": summary})
     log.info("run %s: %.1f s, in %s", folder.id, summary["wall_seconds"], folder.path)
 
 

@@ -154,14 +154,14 @@ def test_a_diverged_run_is_recorded_as_such(command):
     assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
 
 
-def test_a_killed_run_is_not_taken_for_finished(tmp_path, command):
-    arguments = [*QUICK, "rounds=400", "results_dir=results"]
+def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command):
+    arguments = [*QUICK, "rounds=300", "checkpoint_every=3"]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "train.py"), *arguments],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not any(file.stat().st_size > 500 for file in tmp_path.glob("results/runs/*/rounds.csv")):
+    while not list(tmp_path.glob("results/runs/*/round_*.safetensors")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -170,10 +170,15 @@ def test_a_killed_run_is_not_taken_for_finished(tmp_path, command):
     (partial,) = [path for path in tmp_path.glob("results/runs/*") if path.is_dir()]
     assert partial.name.endswith(".partial")
 
-    assert command(*arguments)[0] == 0
+    status, printed = command(*arguments)
+    assert status == 0
+    assert "goes on after round" in printed
+    assert command(*arguments, "results_dir=whole")[0] == 0
     (run,) = finished("results")
     assert f"{run}.partial" == partial.name
-    assert len(pd.read_csv(f"results/runs/{run}/rounds.csv")) == 400
+    tables = [pd.read_csv(f"{folder}/runs/{run}/rounds.csv") for folder in ("results", "whole")]
+    assert len(tables[0]) == 300
+    pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables), rtol=0)
 
 
 def wandb_records(path):

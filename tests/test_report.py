@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import draw
 import pandas as pd
@@ -14,10 +15,11 @@ from plans import Plan, load_plan
 
 import wzfl
 from wzfl.error_report import error_section
+from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.plots import against_bits, by_bitrate, look, save
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.report import Sweep, report
-from wzfl.results import COLUMNS, RunFolder, SweepFolder
+from wzfl.results import RunFolder, SweepFolder
 from wzfl.sources import Gaussian
 from wzfl.summary import best_by_compressor, bits_to_target, load_sweep, methods, target_accuracy
 from wzfl.verdicts import bits_verdict
@@ -36,6 +38,15 @@ RUNS = [
 ]
 
 
+ENVIRONMENT = {
+    "git_commit": "abc",
+    "processor": "some",
+    "device": "cpu",
+    "torch_threads": 1,
+    "packages": {"torch": "2"},
+}
+
+
 def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
     """A finished run; its id."""
     id = f"{compressor}-{bitrate:g}-{seed}"
@@ -50,7 +61,9 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
         "clients_per_round": CLIENTS,
         "server": {"optimizer": {"lr": 0.5}},
     }
-    partial = folder.start(config)
+    state = SimpleNamespace(round=0)
+    partial = PartialRun(folder, ENVIRONMENT)
+    partial.begin(config, state)
     rounds = 1 if accuracy is None else ROUNDS
     records = (
         dict.fromkeys(COLUMNS, 0.0)
@@ -65,7 +78,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
         }
         for r in range(1, rounds + 1)
     )
-    list(partial.record(records))
+    list(partial.record(records, state))
     summary = {
         "diverged_in_round": 2 if accuracy is None else None,
         "dim": DIM,
@@ -74,14 +87,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
         "client_floats": DIM if compressor == "topk" else 0,
         "wall_seconds": 1.0,
     }
-    environment = {
-        "git_commit": "abc",
-        "processor": "some",
-        "device": "cpu",
-        "torch_threads": 1,
-        "packages": {"torch": "2"},
-    }
-    partial.finish({"summary": summary, "environment": environment})
+    partial.finish({"summary": summary})
     SweepFolder(root / "sweeps" / sweep).mark(job, id)
     return id
 

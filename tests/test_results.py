@@ -1,13 +1,15 @@
 import copy
 import threading
 import time
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from wzfl import InputError
 from wzfl.client_records import CLIENT_COLUMNS
-from wzfl.results import COLUMNS, RunFolder, SweepFolder, load_clients, load_rounds, run_id
+from wzfl.partial_run import COLUMNS, PartialRun
+from wzfl.results import RunFolder, SweepFolder, load_clients, load_rounds, run_id
 
 CONFIG = {
     "seed": 0,
@@ -21,6 +23,9 @@ CONFIG = {
     "dataset": {"name": "mnist", "data_dir": "data"},
     "compressor": {"bitrate": 2},
 }
+
+
+STATE = SimpleNamespace(round=0)  # of runs without checkpoints
 
 
 def changed(*path, to):
@@ -72,11 +77,17 @@ def records(count):
         }
 
 
+def begun(folder):
+    partial = PartialRun(folder, {"processor": "some"})
+    partial.begin(CONFIG, STATE)
+    return partial
+
+
 def test_a_run_is_there_when_it_is_finished(tmp_path):
     folder = RunFolder(tmp_path / "runs", "abc")
     with folder.claimed():
-        partial = folder.start(CONFIG)
-        assert len(list(partial.record(records(3)))) == 3
+        partial = begun(folder)
+        assert len(list(partial.record(records(3), STATE))) == 3
         assert not folder.finished
         partial.finish({"summary": {}})
     assert folder.finished
@@ -94,17 +105,17 @@ def test_a_run_is_there_when_it_is_finished(tmp_path):
 
 def test_rounds_are_on_disk_as_they_come(tmp_path):
     folder = RunFolder(tmp_path, "abc")
-    stream = folder.start(CONFIG).record(records(3))
+    stream = begun(folder).record(records(3), STATE)
     next(stream)
     assert len(pd.read_csv(tmp_path / "abc.partial" / "rounds.csv")) == 1
 
 
 def test_what_a_killed_run_left_is_started_anew(tmp_path):
     folder = RunFolder(tmp_path, "abc")
-    next(folder.start(CONFIG).record(records(3)))
+    next(begun(folder).record(records(3), STATE))
     assert not folder.finished
-    partial = folder.start(CONFIG)
-    list(partial.record(records(2)))
+    partial = begun(folder)
+    list(partial.record(records(2), STATE))
     partial.finish({})
     assert len(load_rounds(folder.path)) == 2
 

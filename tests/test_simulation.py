@@ -53,7 +53,8 @@ def federation(name="none", bitrate=4, side=None, **changes):
 def run(settings, rounds=20, lr=0.3):
     server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=lr))
     test = shards()[0]
-    return list(simulate(settings, server, rounds, 5, test.x, test.y)), server
+    state = State.initial(settings, server)
+    return list(simulate(settings, state, rounds, 5, test.x, test.y)), server
 
 
 def without_seconds(records):
@@ -241,5 +242,6 @@ def test_there_is_at_least_one_round(rounds, eval_every):
     settings = federation()
     server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.3))
     test = shards()[0]
+    state = State.initial(settings, server)
     with pytest.raises(wzfl.InputError, match="at least 1"):
-        next(simulate(settings, server, rounds, eval_every, test.x, test.y))
+        next(simulate(settings, state, rounds, eval_every, test.x, test.y))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 
 from wzfl.errors import InputError
 
@@ -72,6 +73,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions and hardware, for a run's metadata."""
     return {
         "git_commit": _git_commit(),
+        "code": code_digest(),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in _PACKAGES},
         "system": platform.platform(),
@@ -80,6 +82,14 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     }
+
+
+def code_digest() -> str:
+    """Of this package's files: the same as long as none of them changes, with git or without."""
+    digest, package = xxhash.xxh3_64(), Path(__file__).parent
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _git_commit() -> str | None:

@@ -1,7 +1,8 @@
 """A federation: what does not change from round to round, and what does."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from torch import Tensor
 
@@ -81,12 +82,14 @@ class State:
     """What changes: all that a checkpoint must hold.
 
     Attributes:
+        round: the last one that was finished.
         server: weights and optimizer.
         side: the memory of the side information's policy; server only.
         client_memory: `[population, dim]` floats that the clients keep, or None.
         server_memory: as many that the server keeps for the clients' compressor, or None.
     """
 
+    round: int
     server: Server
     side: Memory
     client_memory: Tensor | None
@@ -101,4 +104,16 @@ class State:
             clients = compressor.init(population, dim, device)
             server_side = compressor.init(population, dim, device)
         side = federation.side_information.init(population, dim, device)
-        return cls(server, side, clients, server_side)
+        return cls(0, server, side, clients, server_side)
+
+    def contents(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        each = {field.name: getattr(self, field.name) for field in fields(self)}
+        return each | {"server": self.server.contents()}
+
+    def restore(self, contents: Mapping[str, Any]) -> None:
+        """The inverse of `contents`, of a run of the same settings."""
+        for name, value in contents.items():
+            if name != "server":
+                setattr(self, name, value)
+        self.server.restore(contents["server"])

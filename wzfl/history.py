@@ -1,7 +1,8 @@
 """One vector per client, kept by the server: at which precision, and for how many clients."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,6 +68,23 @@ class History:
             values.copy_(blocks.div_(scale.clamp_min(_TINY)).round_())
         elif self.precision == "bfloat16":
             stored[0].copy_(moved)
+
+    def contents(self) -> dict[str, Any]:
+        """All of it, for a checkpoint."""
+        return {
+            "dim": self.dim,
+            "precision": self.precision,
+            "capacity": self.capacity,
+            "places": self.places,
+            "slabs": self._slabs,
+        }
+
+    @classmethod
+    def of(cls, contents: Mapping[str, Any], device: torch.device) -> "History":
+        """The inverse of `contents`."""
+        history = cls(contents["dim"], device, contents["precision"], contents["capacity"])
+        history.places, history._slabs = contents["places"], contents["slabs"]
+        return history
 
     def nbytes(self) -> int:
         """What is allocated."""

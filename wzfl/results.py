@@ -4,43 +4,25 @@ A run writes into `<id>.partial/` and renames it to `<id>/` when it is done, so 
 the suffix is a finished run, whenever the process was killed.
 """
 
-import csv
-import gzip
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from filelock import FileLock
 
-from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.errors import InputError
 from wzfl.frame import VERSION
 
-COLUMNS = (
-    "round",
-    "uplink_bits",
-    "downlink_bits",
-    "train_loss",
-    "test_loss",
-    "test_accuracy",
-    "nmse",
-    "side_information_error",
-    "decode_failures",
-    "seconds",
-)
-CLIENTS = "clients.csv.gz"
+ROUNDS, CLIENTS = "rounds.csv", "clients.csv.gz"
 # Where a run's files are and how it is carried out, not what it computes; then what counts where it
 # is used: a compressor's bitrate, a server's learning rate.
 _NOT_IN_ID = {
-    *("data_dir", "results_dir", "tracking", "sweep", "device", "threads"),
+    *("data_dir", "results_dir", "tracking", "sweep", "device", "threads", "checkpoint_every"),
     *("bitrate", "lr_of"),
 }
 
@@ -108,45 +90,10 @@ class RunFolder:
         with locked(self.root / f"{self.id}.lock"):
             yield
 
-    def start(self, config: Mapping[str, Any]) -> "PartialRun":
-        """Starts the run's files anew; what a killed run left is removed."""
-        partial = self.root / f"{self.id}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        (partial / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
-        return PartialRun(self, partial)
-
-
-@dataclass(frozen=True)
-class PartialRun:
-    """A run that is being written."""
-
-    folder: RunFolder
-    path: Path
-
-    def record(self, records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-        """Passes the records on, each written to rounds.csv and clients.csv.gz before."""
-        with (
-            (self.path / "rounds.csv").open("w", newline="") as file,
-            gzip.open(self.path / CLIENTS, "wt", newline="") as clients,
-        ):
-            writer = csv.DictWriter(file, COLUMNS)
-            by_client = csv.DictWriter(clients, CLIENT_COLUMNS)
-            writer.writeheader()
-            by_client.writeheader()
-            for record in records:
-                writer.writerow({key: _cell(record[key]) for key in COLUMNS})
-                by_client.writerows(
-                    {key: _cell(value) for key, value in client.items()}
-                    for client in record["clients"]
-                )
-                file.flush()
-                yield record
-
-    def finish(self, metadata: Mapping[str, Any]) -> None:
-        """Makes the run a finished one."""
-        (self.path / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
-        os.replace(self.path, self.folder.path)
+    @property
+    def partial(self) -> Path:
+        """Where it is written until it is finished."""
+        return self.root / f"{self.id}.partial"
 
 
 @dataclass(frozen=True)
@@ -185,14 +132,7 @@ def load_clients(path: Path) -> pd.DataFrame:
 
 def load_rounds(path: Path) -> pd.DataFrame:
     """A run's rounds.csv."""
-    return pd.read_csv(path / "rounds.csv")
-
-
-def _cell(value: Any) -> Any:
-    # 17 digits bring a float back exactly; an empty cell is a round without evaluation.
-    if isinstance(value, float):
-        return "" if value != value else repr(value)
-    return value
+    return pd.read_csv(path / ROUNDS)
 
 
 def _relevant(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """How the server turns estimates into the next weights."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,6 +48,15 @@ class Server:
     def __init__(self, weights: Tensor, optimizer: OptimizerFactory) -> None:
         self.weights = weights
         self._optimizer = optimizer([self.weights])
+
+    def contents(self) -> dict[str, Any]:
+        """All that changes, for a checkpoint."""
+        return {"weights": self.weights, "optimizer": self._optimizer.state_dict()}
+
+    def restore(self, contents: Mapping[str, Any]) -> None:
+        """The inverse of `contents`."""
+        self.weights.data.copy_(contents["weights"])
+        self._optimizer.load_state_dict(dict(contents["optimizer"]))
 
     def step(self, update: Tensor) -> None:
         self.weights.grad = update

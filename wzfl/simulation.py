@@ -17,7 +17,7 @@ from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, mean_ratio
 from wzfl.public import stable_seed
-from wzfl.server import Aggregate, Server
+from wzfl.server import Aggregate
 from wzfl.uplink import Received, receive
 
 # Called with a round's number, its updates and the server's side information, both `[clients, dim]`.
@@ -58,6 +58,7 @@ def run_round(
         ),
     }
     state.side.seen[list(sampled)] = round
+    state.round = round
     return record
 
 
@@ -92,27 +93,27 @@ def _waves(
 
 def simulate(
     federation: Federation,
-    server: Server,
+    state: State,
     rounds: int,
     eval_every: int,
     test_x: Tensor,
     test_y: Tensor,
     observe: Observe | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One record per round; `test_loss` and `test_accuracy` every `eval_every` rounds and at the end.
+    """One record per round after `state`'s, up to `rounds`; `state` is then that after the round.
 
-    `train_loss` is that of the weights which the round started from, the test columns those of the
-    weights which it ended with.
+    `test_loss` and `test_accuracy` are there every `eval_every` rounds and at the end. `train_loss` is
+    that of the weights which the round started from, the test columns those of the weights which it
+    ended with.
     """
     if rounds < 1 or eval_every < 1:
         raise InputError(f"rounds and eval_every must be at least 1; got {rounds} and {eval_every}")
-    state = State.initial(federation, server)
-    for round in range(1, rounds + 1):
+    for round in range(state.round + 1, rounds + 1):
         start = time.perf_counter()
         record = run_round(federation, state, round, observe)
         test_loss = test_accuracy = float("nan")
         if round % eval_every == 0 or round == rounds:
-            weights = server.weights.detach()
+            weights = state.server.weights.detach()
             test_loss, test_accuracy = evaluate(federation.model, weights, test_x, test_y)
         record |= {"test_loss": test_loss, "test_accuracy": test_accuracy}
         yield record | {"seconds": time.perf_counter() - start}

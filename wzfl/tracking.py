@@ -49,6 +49,8 @@ class Wandb:
             mode=self.mode,  # type: ignore[arg-type]
             project=self.project,
             dir=str(results_dir),
+            id=run_id,
+            resume="allow" if self.mode == "online" else None,
             name=f"{names['compressor']}-{names['dataset']}-seed{config['seed']}-{run_id[:6]}",
             group=config["sweep"],
             tags=[names["compressor"], names["dataset"], names["partition"]],

@@ -1,0 +1,112 @@
+"""A state on disk: tensors by safetensors, all else as JSON beside them; never a pickle.
+
+What is read back equals what was written, bit by bit. A file is there as a whole or not at all, and one
+that was damaged later is refused.
+"""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wzfl.history import History
+from wzfl.residual_model import Recent
+from wzfl.side_information import Memory
+from wzfl.spread import Spread
+
+_VERSION = 1  # of the file's layout
+_OBJECTS = {cls.__name__: cls for cls in (Memory, Recent, Spread)}
+_CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
+    "list": list,
+    "tuple": tuple,
+    "set": set,
+    "dict": dict,
+    "OrderedDict": OrderedDict,
+}
+
+
+class Unusable(Exception):
+    """A checkpoint that is damaged, or of another version."""
+
+
+def save(path: Path, state: Any) -> None:
+    """Writes numbers, tensors, arrays, containers, and objects of what a run's state is made of."""
+    tensors: dict[str, Tensor] = {}
+    tree = json.dumps(_packed(state, tensors))
+    digest = _digest(tree, tensors)
+    partial = path.with_name(f"{path.name}.partial")
+    save_file(tensors, partial, {"version": str(_VERSION), "tree": tree, "digest": digest})
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def load(path: Path, device: torch.device) -> Any:
+    """What was written, its tensors on `device`.
+
+    Raises:
+        Unusable: the file is damaged, or of another version.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            # Copies begin where tensors usually do: sums depend on how they lie in memory.
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise Unusable(f"{path}: {error}") from error
+    if metadata.get("version") != str(_VERSION):
+        raise Unusable(f"{path}: got version {metadata.get('version')}; expected {_VERSION}")
+    if metadata.get("digest") != _digest(metadata["tree"], tensors):
+        raise Unusable(f"{path}: what is in it is not what was written")
+    return _unpacked(json.loads(metadata["tree"]), tensors, device)
+
+
+def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, with the names of its `tensors`."""
+    if isinstance(value, Tensor | np.ndarray):
+        name, kind = f"{len(tensors):06}", "tensor" if isinstance(value, Tensor) else "array"
+        tensors[name] = torch.as_tensor(value).detach().cpu().clone().contiguous()
+        return {kind: name}
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    name = type(value).__name__
+    if isinstance(value, History):
+        return {name: _packed(value.contents(), tensors)}
+    if name in _OBJECTS:
+        each = {field.name: getattr(value, field.name) for field in fields(value)}
+        return {name: _packed(each, tensors)}
+    if name in _CONTAINERS:
+        items = value.items() if isinstance(value, dict) else value
+        return {name: [_packed(item, tensors) for item in items]}
+    raise TypeError(f"a checkpoint can not hold a {name}")
+
+
+def _unpacked(packed: Any, tensors: dict[str, Tensor], device: torch.device) -> Any:
+    if not isinstance(packed, dict):
+        return packed
+    ((name, content),) = packed.items()
+    if name == "tensor":
+        return tensors[content].to(device)
+    if name == "array":
+        return tensors[content].numpy()
+    if name in _CONTAINERS:
+        return _CONTAINERS[name]([_unpacked(item, tensors, device) for item in content])
+    each = _unpacked(content, tensors, device)
+    return History.of(each, device) if name == History.__name__ else _OBJECTS[name](**each)
+
+
+def _digest(tree: str, tensors: dict[str, Tensor]) -> str:
+    digest = xxhash.xxh3_128(tree.encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,190 @@
+"""A run that is being written, and that goes on where it was when its process is killed.
+
+Every round is on disk as it comes. Now and then so is the state after it; of a run that was killed, what
+came after the last whole checkpoint is computed again, and comes out the same.
+"""
+
+import csv
+import gzip
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wzfl import checkpoint
+from wzfl.client_records import CLIENT_COLUMNS
+from wzfl.federation import State
+from wzfl.results import CLIENTS, ROUNDS, RunFolder, load_rounds
+
+COLUMNS = (
+    "round",
+    "uplink_bits",
+    "downlink_bits",
+    "train_loss",
+    "test_loss",
+    "test_accuracy",
+    "nmse",
+    "side_information_error",
+    "decode_failures",
+    "seconds",
+)
+_CONFIG = "config.yaml"
+_KEPT = 2  # checkpoints: if one is damaged, there is that before it
+
+
+@dataclass(frozen=True)
+class PartialRun:
+    """Its files.
+
+    Attributes:
+        folder: where it will be when it is finished.
+        environment: on what it is carried out, the code included.
+        checkpoint_every: rounds between checkpoints; None: there are none.
+    """
+
+    folder: RunFolder
+    environment: Mapping[str, Any]
+    checkpoint_every: int | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder.partial
+
+    def begin(self, config: Mapping[str, Any], state: State) -> None:
+        """Starts the run's files, or goes on with those of a killed run, whose state `state` becomes.
+
+        That only where config and environment are what they were, so that what comes is what would have
+        come; else the files are removed.
+        """
+        described = yaml.safe_dump(dict(config), sort_keys=False)
+        if self._text(_CONFIG) == described and self._resume(state):
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir()
+        _write_csv(self.path / ROUNDS, COLUMNS, [])
+        _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
+        (self.path / _CONFIG).write_text(described)
+
+    def record(
+        self, records: Iterable[Mapping[str, Any]], state: State
+    ) -> Iterator[Mapping[str, Any]]:
+        """Passes the records on, each written to rounds.csv and clients.csv.gz before.
+
+        Every so many, `state`, which is that after a record, is kept.
+        """
+        with (
+            _opened(self.path / ROUNDS, "at") as rounds,
+            _opened(self.path / CLIENTS, "at") as clients,
+        ):
+            for record in records:
+                _rows(rounds, COLUMNS, [record])
+                _rows(clients, CLIENT_COLUMNS, record["clients"])
+                rounds.flush()
+                if self.checkpoint_every and record["round"] % self.checkpoint_every == 0:
+                    clients.flush()
+                    self._keep(state)
+                yield record
+
+    def uplink_bits(self) -> int:
+        """Of all rounds that are written."""
+        return int(load_rounds(self.path).uplink_bits.sum())
+
+    def finish(self, metadata: Mapping[str, Any]) -> None:
+        """Makes the run a finished one."""
+        described = dict(metadata) | {"environment": dict(self.environment)}
+        (self.path / "metadata.json").write_text(json.dumps(described, indent=2) + "\n")
+        for _, path in self._checkpoints():
+            path.unlink()
+        os.replace(self.path, self.folder.path)
+
+    def _keep(self, state: State) -> None:
+        contents = {"environment": dict(self.environment), "state": state.contents()}
+        checkpoint.save(self.path / f"round_{state.round}.safetensors", contents)
+        for _, path in self._checkpoints()[_KEPT:]:
+            path.unlink()
+
+    def _resume(self, state: State) -> bool:
+        """Whether there is a checkpoint to go on from; then `state` is that, and later rows are gone."""
+        for round, path in self._checkpoints():
+            try:
+                contents = checkpoint.load(path, state.server.weights.device)
+                if contents["environment"] != self.environment:
+                    return False
+                tables = [
+                    _until(round, self.path / ROUNDS, COLUMNS),
+                    _until(round, self.path / CLIENTS, CLIENT_COLUMNS),
+                ]
+            except (checkpoint.Unusable, _Incomplete):
+                path.unlink()
+                continue
+            state.restore(contents["state"])
+            _write_csv(self.path / ROUNDS, COLUMNS, tables[0])
+            _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, tables[1])
+            return True
+        return False
+
+    def _checkpoints(self) -> list[tuple[int, Path]]:
+        """Round and file of each, the latest first."""
+        paths = self.path.glob("round_*.safetensors")
+        return sorted(((int(path.stem.split("_")[1]), path) for path in paths), reverse=True)
+
+    def _text(self, name: str) -> str | None:
+        path = self.path / name
+        return path.read_text() if path.is_file() else None
+
+
+class _Incomplete(Exception):
+    """A table that lacks rows."""
+
+
+def _until(round: int, path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """A table's rows up to a round, from a file that may break off after them."""
+    rows, last = [], 0
+    try:
+        with _opened(path, "rt") as file:
+            reader = csv.DictReader(file)
+            if list(reader.fieldnames or []) != list(columns):
+                raise _Incomplete(path)
+            for row in reader:
+                # The last row may be torn, its number too.
+                if None in row.values() or not last <= int(row["round"]) <= round:
+                    break
+                last = int(row["round"])
+                rows.append(row)
+    except (OSError, EOFError, ValueError, zlib.error):
+        pass
+    if last < round:
+        raise _Incomplete(path)
+    return rows
+
+
+def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """The whole table, or what was there before."""
+    partial = path.with_name(f"partial.{path.name}")
+    with _opened(partial, "wt") as file:
+        csv.DictWriter(file, list(columns)).writeheader()
+        _rows(file, columns, rows)
+    partial.replace(path)
+
+
+def _rows(file: Any, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    writer = csv.DictWriter(file, list(columns))
+    writer.writerows({key: _cell(row[key]) for key in columns} for row in rows)
+
+
+def _opened(path: Path, mode: str) -> Any:
+    opener = gzip.open if path.suffix == ".gz" else open
+    return opener(path, mode, newline="")
+
+
+def _cell(value: Any) -> Any:
+    # 17 digits bring a float back exactly; an empty cell is a round without evaluation.
+    if isinstance(value, float):
+        return "" if value != value else repr(value)
+    return value
