@@ -127,6 +127,9 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
     if not isinstance(build(config.compressor), SideInformed):
         settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
         settings["names"]["side_information"] = "zero"
+    # A run over a perfect channel is the run that it was before there were others.
+    if settings["names"]["channel"] == "perfect":
+        del settings["channel"], settings["names"]["channel"]
     if not _in_sweep():
         settings["sweep"] = None
     return {str(key): value for key, value in settings.items()}
@@ -147,6 +150,7 @@ def build_federation(
         aggregation=compressor.aggregation if aggregation == "auto" else aggregation,
         clients_per_round=config.clients_per_round,
         seed=config.seed,
+        channel=build(config.channel),
     )
 
 

@@ -17,6 +17,7 @@ CLIENT_COLUMNS = [
     "scale",
     "residual_rms",
     "failed",
+    "lost",
 ]
 
 
@@ -46,6 +47,7 @@ def client_records(
         "scale": column("scale"),
         "residual_rms": (distance / dim).sqrt(),
         "failed": column("failed").int(),
+        "lost": column("lost").int(),
     }
     rows = zip(*(value.tolist() for value in values.values()), strict=True)
     return [{"round": round} | dict(zip(values, row, strict=True)) for row in rows]

@@ -1,13 +1,15 @@
 """What travels between clients and server: a few clients at a time, in whatever grouping, the same bytes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from wzfl.channel import Perfect
 from wzfl.compressors import Compressor, Planned, SideInformed
+from wzfl.errors import PayloadError
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.ledger import BitLedger
@@ -33,14 +35,16 @@ class Exchanged:
     """What is known, to an observer of both ends, of one exchange; tensors are `[clients]`.
 
     Attributes:
-        ledger: has been shown the payloads.
-        energy: |update|**2.
-        error: |estimate - update|**2.
+        ledger: has been shown what was sent.
+        energy: |update|**2; NaN if it is not finite.
+        error: |estimate - update|**2; NaN where nothing was received, as the next two.
         side_error: |side information - update|**2.
         side_energy: |side information|**2.
         scale: what the client was told, or measured; 0 where it coded without side information.
         payload_bytes: of what it sent.
         failed: whether the decoder's check failed.
+        lost: whether nothing was received that could be read.
+        refused: how many payloads could not be read.
     """
 
     ledger: BitLedger
@@ -51,6 +55,8 @@ class Exchanged:
     scale: Tensor
     payload_bytes: Tensor
     failed: Tensor
+    lost: Tensor
+    refused: Tensor
 
     def columns(self) -> dict[str, Tensor]:
         """What is known of each client, by name."""
@@ -64,16 +70,14 @@ def exchange(
 ) -> list[Exchanged]:
     """Sends `updates` `[clients, dim]`, which are overwritten by what the server decodes.
 
-    `state` learns of it. Clients are those of `public`.
-
-    Raises:
-        Diverged: an update is not finite.
+    `state` learns of it. Clients are those of `public`, in order over the parts. A client whose update is
+    not finite sends nothing; where nothing was received, the estimate is 0.
     """
 
-    def some(rows: slice) -> Exchanged:
+    def some(rows: slice) -> list[Exchanged]:
         return _exchange(federation, state, updates[rows], public.rows(rows))
 
-    return in_chunks(some, updates)
+    return [part for parts in in_chunks(some, updates) for part in parts]
 
 
 def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Result]:
@@ -108,24 +112,98 @@ def decode(
     return compressor.decode(payloads, side, public), nothing_failed
 
 
-def _exchange(federation: Federation, state: State, updates: Tensor, public: Public) -> Exchanged:
-    policy, ledger = federation.side_information, BitLedger()
-    clients = torch.tensor(public.clients, device=updates.device)
-    energy = energies(updates)
-    if not bool(energy.isfinite().all()):
-        raise Diverged(f"an update of round {public.round} is not finite")
+def _exchange(
+    federation: Federation, state: State, updates: Tensor, public: Public
+) -> list[Exchanged]:
+    energy, dependable = energies(updates), isinstance(federation.channel, Perfect)
+    able = energy.isfinite()
+    updates[~able] = 0
 
     # Clients: only payloads leave this line.
-    payloads = _sent(federation.compressor, state, clients, updates, public)
+    payloads, memory = _sent(federation.compressor, state, updates, public)
 
     # Server: sees payloads, public and its own memory.
-    ledger.sent_up(payloads)
-    payload_bytes = torch.tensor([len(payload) for payload in payloads], device=updates.device)
+    if dependable and bool(able.all()):
+        return [_read(federation, state, payloads, payloads, updates, energy, public)]
+    parts = []
+    for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
+        own, sends = slice(row, row + 1), bool(able[row])
+        sent, candidates = (payloads[own], arrived) if sends else ([], ())
+        alone = (updates[own], energy[own], public.rows(own))
+        parts.append(_first_read(federation, state, sent, candidates, *alone))
+
+    # Clients learn, by a byte each, whether they were understood; if not, they keep what they had.
+    if memory is not None and state.client_memory is not None:
+        parts[0].ledger.sent_down([b"\x00"] * len(payloads))
+        lost = torch.cat([part.lost for part in parts])
+        clients = torch.tensor(public.clients, device=updates.device)
+        state.client_memory[clients[lost]] = memory[lost]
+    return parts
+
+
+def _first_read(
+    federation: Federation,
+    state: State,
+    sent: list[bytes],
+    candidates: Iterable[bytes],
+    updates: Tensor,
+    energy: Tensor,
+    public: Public,
+) -> Exchanged:
+    """What comes of one client, of whom the first payload that can be read is taken."""
+    refused = 0
+    for payload in candidates:
+        try:
+            part = _read(federation, state, sent, [payload], updates, energy, public)
+            return replace(part, refused=part.refused + refused)
+        except PayloadError:
+            refused += 1
+    return _nothing(sent, updates, energy, public, refused)
+
+
+def _nothing(
+    sent: list[bytes], updates: Tensor, energy: Tensor, public: Public, refused: int
+) -> Exchanged:
+    """What comes of one client of whom nothing was read."""
+    ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
+    ledger.sent_up(sent)
+    updates.zero_()
+    return Exchanged(
+        ledger,
+        torch.where(energy.isfinite(), energy, torch.nan),
+        *(unknown, unknown, unknown),
+        public.scale,
+        torch.tensor([sum(map(len, sent))], device=updates.device),
+        failed=torch.zeros_like(energy, dtype=torch.bool),
+        lost=torch.ones_like(energy, dtype=torch.bool),
+        refused=torch.full_like(energy, refused, dtype=torch.int64),
+    )
+
+
+def _read(
+    federation: Federation,
+    state: State,
+    sent: list[bytes],
+    received: list[bytes],
+    updates: Tensor,
+    energy: Tensor,
+    public: Public,
+) -> Exchanged:
+    """What comes of clients of each of whom a payload was received; `updates` becomes the estimates.
+
+    Raises:
+        PayloadError: one can not be read; then nothing has happened.
+    """
+    policy, ledger = federation.side_information, BitLedger()
+    clients = torch.tensor(public.clients, device=updates.device)
+    ledger.sent_up(sent)
+    payload_bytes = torch.tensor([len(payload) for payload in sent], device=updates.device)
     if federation.measures_scales:
-        payloads, public = heard(payloads, public)
-        state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
+        received, public = heard(received, public)
     side = policy.predict(state.side, clients)
-    estimates, failed = _received(federation, state, clients, payloads, side, public)
+    estimates, failed = _decoded(federation, state, clients, received, side, public)
+    if federation.measures_scales:
+        state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
 
     # Observer: sees both ends, changes neither.
     error = squared_distances(estimates, updates)
@@ -137,28 +215,35 @@ def _exchange(federation: Federation, state: State, updates: Tensor, public: Pub
     policy.learn(state.side, clients, estimates, failed, federation.residual_gain(state.side))
     updates.copy_(estimates)
     return Exchanged(
-        ledger, energy, error, side_error, side_energy, public.scale, payload_bytes, failed
+        *(ledger, energy, error, side_error, side_energy),
+        *(public.scale, payload_bytes, failed),
+        lost=torch.zeros_like(failed),
+        refused=torch.zeros_like(payload_bytes),
     )
 
 
 def _sent(
-    compressor: Compressor, state: State, clients: Tensor, updates: Tensor, public: Public
-) -> list[bytes]:
-    """The payloads; clients that remember then learn what the server will have read."""
+    compressor: Compressor, state: State, updates: Tensor, public: Public
+) -> tuple[list[bytes], Tensor | None]:
+    """The payloads. Clients that remember then learn what the server will have read.
+
+    What these remembered before comes second; None for all others.
+    """
     if public.sketches is not None:
         public = measured(updates, public)
-        return tell(compressor.encode(updates, public), public)
+        return tell(compressor.encode(updates, public), public), None
     if not isinstance(compressor, ClientMemory) or state.client_memory is None:
-        return compressor.encode(updates, public)
+        return compressor.encode(updates, public), None
+    clients = torch.tensor(public.clients, device=updates.device)
     memory = state.client_memory[clients]
     payloads = compressor.encode(compressor.before(memory, updates, public), public)
     nothing = updates.new_zeros(1, 1).expand_as(updates)
     decoded = compressor.decode(payloads, nothing, public)
     state.client_memory[clients] = compressor.after(memory, updates, decoded, public)
-    return payloads
+    return payloads, memory
 
 
-def _received(
+def _decoded(
     federation: Federation,
     state: State,
     clients: Tensor,

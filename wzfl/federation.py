@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from wzfl.channel import Channel, Perfect
 from wzfl.client import ClientWork, Shard
 from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.errors import InputError
@@ -25,6 +26,7 @@ class Federation:
         aggregation: "mean" or "majority_vote".
         clients_per_round: how many clients, drawn uniformly, take part in a round.
         seed: of client sampling, batches and all that is shared.
+        channel: what becomes of payloads on their way.
     """
 
     model: Model
@@ -35,6 +37,7 @@ class Federation:
     aggregation: str
     clients_per_round: int
     seed: int
+    channel: Channel = Perfect()  # noqa: RUF009  # frozen
 
     def __post_init__(self) -> None:
         if not 1 <= self.clients_per_round <= len(self.shards):

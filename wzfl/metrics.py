@@ -43,6 +43,6 @@ def evaluate(model: Model, weights: Tensor, x: Tensor, y: Tensor) -> tuple[float
 
 
 def mean_ratio(energy: Tensor, reference: Tensor) -> float:
-    """Mean of energy / reference, `[clients]` each, over clients whose reference is not 0."""
-    nonzero = reference > 0
-    return float((energy[nonzero] / reference[nonzero]).mean())
+    """Mean of energy / reference, `[clients]` each, where both are known and the reference is not 0."""
+    known = (reference > 0) & ~energy.isnan()
+    return float((energy[known] / reference[known]).mean())

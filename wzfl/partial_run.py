@@ -32,6 +32,8 @@ COLUMNS = (
     "nmse",
     "side_information_error",
     "decode_failures",
+    "lost",
+    "refused",
     "seconds",
 )
 _CONFIG = "config.yaml"

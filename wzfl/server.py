@@ -38,7 +38,7 @@ class Aggregate:
         self._weight += other._weight
 
     def result(self) -> Tensor:
-        """`[dim]`."""
+        """`[dim]`, of one client at least."""
         return self._sum.sign() if self._votes else self._sum / self._weight
 
 

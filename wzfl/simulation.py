@@ -13,6 +13,7 @@ from wzfl.client_records import client_records
 from wzfl.cohort import Cohort
 from wzfl.downlink import broadcast
 from wzfl.errors import InputError
+from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, mean_ratio
@@ -32,17 +33,21 @@ def run_round(
     What was observed is numbers, and `clients`, the records of `client_records`.
 
     Raises:
-        Diverged: an update is not finite.
+        Diverged: no client has a finite update.
     """
     ledger, sampled = BitLedger(), _sample(federation, round)
     received = _waves(federation, state, round, sampled, ledger, observe is not None)
     if observe is not None:
         updates, side = (torch.cat(parts) for parts in zip(*received.vectors, strict=True))
         observe(round, updates, side)
-    state.server.step(received.aggregate.result())
+    energy, lost = received.column("energy"), received.column("lost")
+    if not bool(energy.isfinite().any()):
+        raise Diverged(f"no update of round {round} is finite")
+    if not bool(lost.all()):
+        state.server.step(received.aggregate.result())
 
     ledger.join(received.ledger)
-    losses, energy = received.column("losses").double(), received.column("energy")
+    losses = received.column("losses").double()
     examples = [len(federation.shards[client].y) for client in sampled]
     weights = torch.tensor(examples, device=losses.device).double()
     record = {
@@ -53,11 +58,13 @@ def run_round(
         "nmse": mean_ratio(received.column("error"), energy),
         "side_information_error": mean_ratio(received.column("side_error"), energy),
         "decode_failures": int(received.column("failed").sum()),
+        "lost": int(lost.sum()),
+        "refused": int(received.column("refused").sum()),
         "clients": client_records(
             round, sampled, state.side.seen, federation.model.dim, received.column
         ),
     }
-    state.side.seen[list(sampled)] = round
+    state.side.seen[torch.tensor(sampled)[~lost.cpu()]] = round
     state.round = round
     return record
 
@@ -86,8 +93,10 @@ def _waves(
             [batch_seed(federation.seed, round, client) for client in clients],
         )
         received.join(receive(federation, state, cohort, public, watch))
-        gain = federation.residual_gain(state.side)
-        policy.finish(state.side, received.aggregate.result(), end, gain)
+        heard = int((~received.column("lost")).sum())
+        if heard:
+            gain = federation.residual_gain(state.side)
+            policy.finish(state.side, received.aggregate.result(), heard, gain)
     return received
 
 

@@ -61,11 +61,7 @@ class Received:
 def receive(
     federation: Federation, state: State, cohort: Cohort, public: Public, watch: bool = False
 ) -> Received:
-    """Everything that `cohort`, the clients of `public`, sends; `watch` keeps the vectors.
-
-    Raises:
-        Diverged: an update is not finite.
-    """
+    """Everything that `cohort`, the clients of `public`, sends; `watch` keeps the vectors."""
     device = cohort.weights.device
 
     def lane(groups: list[slice]) -> Received:
@@ -100,9 +96,11 @@ def _group(
         side = federation.side_information.predict(state.side, clients)
         received.vectors.append((updates.clone(), side.clone()))
     received.observe(losses=losses)
-    for part in exchange(federation, state, updates, public):
+    parts = exchange(federation, state, updates, public)
+    for part in parts:
         received.ledger.join(part.ledger)
         received.observe(**part.columns())
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
-    received.aggregate.add(updates, examples)
+    lost = torch.cat([part.lost for part in parts])
+    received.aggregate.add(updates, examples * ~lost)
