@@ -7,7 +7,6 @@ A run lands in results/runs/<id>/; one that is already there is not trained agai
 """
 
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,6 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
     _announce(folder.id, device, data, federation, config)
 
-    started = time.time()
     state = State.initial(federation, server)
     partial = PartialRun(folder, describe_environment(device), config.checkpoint_every)
     partial.begin(settings, state)
@@ -83,7 +81,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     tracker = build(config.tracking)
     tracker.start(folder.id, settings, Path(config.results_dir))
     summary: dict[str, Any] = {"diverged_in_round": None}
-    total_uplink = partial.uplink_bits()
+    total_uplink = int(partial.total("uplink_bits"))
     records = simulate(
         federation, state, config.rounds, config.eval_every, data.test_x, data.test_y
     )
@@ -113,7 +111,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
         "population": len(federation.shards),
         "bitrate": compressor.bitrate,
         "client_floats": federation.model.dim if isinstance(compressor, ClientMemory) else 0,
-        "wall_seconds": time.time() - started,
+        "wall_seconds": partial.total("seconds"),
     }
     tracker.finish(summary)
     partial.finish({"summary": summary})

@@ -1,7 +1,10 @@
 """A run that goes on from a checkpoint is the run that was never interrupted."""
 
 import gzip
+import resource
+import signal
 from collections import OrderedDict
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 import torch
 from test_simulation import CLIENTS, federation, shards
 
-from wzfl import checkpoint
+from wzfl import InputError, checkpoint
 from wzfl.checkpoint import Unusable
 from wzfl.federation import State
 from wzfl.history import History
@@ -215,3 +218,29 @@ def test_clients_tables_are_ordinary_gzip(folders):
     train(whole, federation("wyner_ziv"))
     text = gzip.decompress((whole.path / "clients.csv.gz").read_bytes()).decode()
     assert len(text.splitlines()) == 1 + ROUNDS * CLIENTS
+
+
+@contextmanager
+def disk_of(size):
+    """Files can not grow beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("size", [10, 700, 3000])
+def test_a_full_disk_is_one_clear_error_and_costs_what_came_after_the_checkpoint(folders, size):
+    """Too small for the config, for the rounds, for a checkpoint."""
+    whole, full = folders
+    settings = federation("wyner_ziv")
+    train(whole, settings)
+    with disk_of(size), pytest.raises(InputError, match=r"can not be written to .*results_dir="):
+        train(full, settings)
+    assert not full.finished
+    train(full, settings)
+    assert tables(full) == tables(whole)

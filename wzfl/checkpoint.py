@@ -4,6 +4,7 @@ What is read back equals what was written, bit by bit. A file is there as a whol
 that was damaged later is refused.
 """
 
+import errno
 import json
 import os
 from collections import OrderedDict
@@ -40,12 +41,19 @@ class Unusable(Exception):
 
 
 def save(path: Path, state: Any) -> None:
-    """Writes numbers, tensors, arrays, containers, and objects of what a run's state is made of."""
+    """Writes numbers, tensors, arrays, containers, and objects of what a run's state is made of.
+
+    Raises:
+        OSError: the file can not be written; one of that name that was there before still is.
+    """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_packed(state, tensors))
     digest = _digest(tree, tensors)
     partial = path.with_name(f"{path.name}.partial")
-    save_file(tensors, partial, {"version": str(_VERSION), "tree": tree, "digest": digest})
+    try:
+        save_file(tensors, partial, {"version": str(_VERSION), "tree": tree, "digest": digest})
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error)) from error
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(path)

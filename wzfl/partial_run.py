@@ -11,6 +11,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import yaml
 
 from wzfl import checkpoint
 from wzfl.client_records import CLIENT_COLUMNS
+from wzfl.errors import InputError
 from wzfl.federation import State
 from wzfl.results import CLIENTS, ROUNDS, RunFolder, load_rounds
 
@@ -65,13 +67,14 @@ class PartialRun:
         come; else the files are removed.
         """
         described = yaml.safe_dump(dict(config), sort_keys=False)
-        if self._text(_CONFIG) == described and self._resume(state):
-            return
-        shutil.rmtree(self.path, ignore_errors=True)
-        self.path.mkdir()
-        _write_csv(self.path / ROUNDS, COLUMNS, [])
-        _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
-        (self.path / _CONFIG).write_text(described)
+        with _writing(self.path):
+            if self._text(_CONFIG) == described and self._resume(state):
+                return
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir()
+            _write_csv(self.path / ROUNDS, COLUMNS, [])
+            _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
+            (self.path / _CONFIG).write_text(described)
 
     def record(
         self, records: Iterable[Mapping[str, Any]], state: State
@@ -81,6 +84,7 @@ class PartialRun:
         Every so many, `state`, which is that after a record, is kept.
         """
         with (
+            _writing(self.path),
             _opened(self.path / ROUNDS, "at") as rounds,
             _opened(self.path / CLIENTS, "at") as clients,
         ):
@@ -93,17 +97,18 @@ class PartialRun:
                     self._keep(state)
                 yield record
 
-    def uplink_bits(self) -> int:
-        """Of all rounds that are written."""
-        return int(load_rounds(self.path).uplink_bits.sum())
+    def total(self, column: str) -> float:
+        """The sum over all rounds that are written."""
+        return float(load_rounds(self.path)[column].sum())
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         """Makes the run a finished one."""
         described = dict(metadata) | {"environment": dict(self.environment)}
-        (self.path / "metadata.json").write_text(json.dumps(described, indent=2) + "\n")
-        for _, path in self._checkpoints():
-            path.unlink()
-        os.replace(self.path, self.folder.path)
+        with _writing(self.path):
+            (self.path / "metadata.json").write_text(json.dumps(described, indent=2) + "\n")
+            for _, path in self._checkpoints():
+                path.unlink()
+            os.replace(self.path, self.folder.path)
 
     def _keep(self, state: State) -> None:
         contents = {"environment": dict(self.environment), "state": state.contents()}
@@ -139,6 +144,18 @@ class PartialRun:
     def _text(self, name: str) -> str | None:
         path = self.path / name
         return path.read_text() if path.is_file() else None
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says of a write that fails, as a message for those who asked for the run."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"results can not be written to {path} ({error.strerror}); make room there, or choose another"
+            " folder with results_dir=...; the same command then goes on from the last checkpoint"
+        ) from error
 
 
 class _Incomplete(Exception):
