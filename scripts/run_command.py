@@ -1,8 +1,12 @@
-"""How a command ends when its input is bad: one message, no traceback, exit status 2."""
+"""How a command ends when its input is bad: one message, no traceback, exit status 2.
+
+1 where processes of a sweep were killed, whose work the next start takes up.
+"""
 
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -19,3 +23,10 @@ def run_command(main: Callable[[], object]) -> None:
     except (InputError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenProcessPool:
+        print(
+            "error: a process of this sweep was killed (memory?); what is finished stays, and the same"
+            " command goes on with the rest",
+            file=sys.stderr,
+        )
+        sys.exit(1)

@@ -181,6 +181,33 @@ def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command):
     pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables), rtol=0)
 
 
+def test_a_killed_worker_ends_the_sweep_which_goes_on_later(tmp_path, command):
+    sweep = ["-m", "hydra/launcher=processes", *QUICK, "rounds=300", "checkpoint_every=3"]
+    sweep += ["compressor=qsgd", "seed=0,1,2", "sweep=mine"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "train.py"), *sweep],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("results/runs/*/round_*.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: a process of this sweep was killed" in printed
+    assert "Traceback" not in printed
+
+    sweep.remove("hydra/launcher=processes")
+    status, printed = command(*sweep)
+    assert status == 0
+    assert "goes on after round" in printed
+    assert len(finished("results")) == 3
+
+
 def wandb_records(path):
     """The records of an offline run: protobufs in a log of 32 KiB blocks, as LevelDB writes them."""
     from wandb.proto import wandb_internal_pb2
