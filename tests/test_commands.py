@@ -154,7 +154,8 @@ def test_a_diverged_run_is_recorded_as_such(command):
     assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
 
 
-def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command):
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, stop):
     arguments = [*QUICK, "rounds=300", "checkpoint_every=3"]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "train.py"), *arguments],
@@ -165,7 +166,7 @@ def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.send_signal(stop)
     process.wait()
     (partial,) = [path for path in tmp_path.glob("results/runs/*") if path.is_dir()]
     assert partial.name.endswith(".partial")
