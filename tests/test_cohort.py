@@ -2,8 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parameters_to_vector
 
 import wzfl.cohort
+from wzfl import shared_pass
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
 from wzfl.cohort import Cohort
 from wzfl.models import cnn, logistic, mlp, resnet
@@ -90,3 +94,28 @@ def test_bfloat16_is_near(shards):
     )
     error = float((narrow - exact).norm() / exact.norm())
     assert 1e-4 < error < 0.05
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"padding": 2},
+        {"stride": 2},
+        {"stride": (2, 3), "padding": (1, 0)},
+        {"dilation": 2, "padding": 3},
+        {"stride": 3, "dilation": (1, 2)},
+    ],
+)
+def test_convolutions_of_any_shape_have_the_gradients_of_autograd(channels, settings):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(channels, 4, (3, 5), **settings)
+    network = nn.Sequential(layer, nn.ReLU(), nn.Flatten())
+    x, y = torch.randn(6, channels, 13, 16), torch.arange(6)
+    weights = parameters_to_vector(network.parameters()).detach()
+    functional.cross_entropy(network(x), y).backward()
+    expected = torch.cat([part.grad.flatten() for part in network.parameters()])
+    out = torch.empty(1, len(weights))
+    shared_pass.gradients(network, weights, x, y, [6], out)
+    torch.testing.assert_close(out[0], expected)

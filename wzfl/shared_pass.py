@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SHALLOW = 128  # inputs per output up to which a plain product beats the library's convolution
 _aten: Any = torch.ops.aten
 
 
@@ -168,8 +167,8 @@ def _weight_slopes(
                 torch.sum(slopes, dim=0, out=biases[client])
             continue
         assert isinstance(layer, nn.Conv2d)
-        if weights[client][0].numel() <= _SHALLOW:
-            weights[client] = _shallow(layer, inputs, slopes).view_as(weights[client])
+        if layer.in_channels == 1:
+            weights[client] = _of_one_channel(layer, inputs, slopes)
         else:
             _, weights[client], _ = _convolution(
                 layer, inputs, slopes, weight[0], (False, True, False)
@@ -178,11 +177,22 @@ def _weight_slopes(
             torch.sum(slopes, dim=(0, 2, 3), out=biases[client])
 
 
-def _shallow(layer: nn.Conv2d, x: Tensor, slope: Tensor) -> Tensor:
-    """The weight gradient of a convolution of few inputs per output, `[out, in * height * width]`."""
+def _of_one_channel(layer: nn.Conv2d, x: Tensor, slope: Tensor) -> Tensor:
+    """The weight gradient of a convolution of one channel, `[out, 1, height, width]`.
+
+    Examples and channels change places: it is the convolution of inputs with slopes. Several times
+    faster than the library's own for one channel, and several times slower for more.
+    """
     assert not isinstance(layer.padding, str)
-    patches = functional.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    return torch.bmm(slope.flatten(2), patches.mT).sum(dim=0)
+    height, width = _pair(layer.kernel_size)
+    whole = functional.conv2d(
+        x.transpose(0, 1),
+        slope.transpose(0, 1),
+        stride=layer.dilation,
+        padding=layer.padding,
+        dilation=layer.stride,
+    )
+    return whole[:, :, :height, :width].transpose(0, 1)
 
 
 def _convolution(
