@@ -125,9 +125,12 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
     if not isinstance(build(config.compressor), SideInformed):
         settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
         settings["names"]["side_information"] = "zero"
-    # A run over a perfect channel is the run that it was before there were others.
+        settings["resend"] = False
+    # Without these, a run is what it was before there were any.
     if settings["names"]["channel"] == "perfect":
         del settings["channel"], settings["names"]["channel"]
+    if not settings["resend"]:
+        del settings["resend"]
     if not _in_sweep():
         settings["sweep"] = None
     return {str(key): value for key, value in settings.items()}
@@ -149,6 +152,7 @@ def build_federation(
         clients_per_round=config.clients_per_round,
         seed=config.seed,
         channel=build(config.channel),
+        resend=config.resend,
     )
 
 

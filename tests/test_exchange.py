@@ -12,7 +12,7 @@ from wzfl.federation import Federation, State
 from wzfl.learned import Learned
 from wzfl.models import logistic
 from wzfl.server import Server
-from wzfl.side_information import Last, Mean, Zero
+from wzfl.side_information import Fixed, Last, Mean, Zero
 from wzfl.simulation import run_round
 from wzfl.threads import in_threads
 
@@ -27,7 +27,7 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-def rounds(name, side):
+def rounds(name, side, **changes):
     """The records of three rounds, and what the observer was shown."""
     generator = torch.Generator().manual_seed(0)
     shards = [
@@ -40,7 +40,15 @@ def rounds(name, side):
     compressor = wzfl.build_compressor(name, bitrate=2)
     model = logistic(SHAPE, 3)
     federation = Federation(
-        model, shards, FedSGD(4), compressor, side, compressor.aggregation, CLIENTS - 1, 0
+        model,
+        shards,
+        FedSGD(4),
+        compressor,
+        side,
+        compressor.aggregation,
+        CLIENTS - 1,
+        0,
+        **changes,
     )
     server = Server(model.init(0), partial(torch.optim.SGD, lr=0.1))
     state, seen = State.initial(federation, server), []
@@ -86,6 +94,23 @@ def test_a_few_clients_at_a_time_are_all_at_once(monkeypatch, name, side):
             assert updates.shape == (CLIENTS - 1, 51)
             torch.testing.assert_close(updates, others, rtol=1e-3, atol=1e-5)
             torch.testing.assert_close(side_was, their_side, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wyner_ziv", "slepian_wolf"])
+def test_who_failed_sends_again_and_pays_for_it(name):
+    """A scale of a thousandth of what it should be."""
+    policy = Fixed(scale=1e-3)
+    once, _ = rounds(name, policy)
+    again, _ = rounds(name, policy, resend=True)
+    failures = once[0]["decode_failures"]
+    assert failures == again[0]["decode_failures"] > 0
+    assert once[0]["nmse"] > 0.9
+    assert again[0]["nmse"] < 0.5
+    assert 1.8 < again[0]["uplink_bits"] / once[0]["uplink_bits"] < 2.5
+    assert again[0]["downlink_bits"] - once[0]["downlink_bits"] == 8 * failures
+    for client, before in zip(again[0]["clients"], once[0]["clients"], strict=True):
+        assert client["failed"] == before["failed"] == 1
+        assert client["uplink_bits"] > 1.8 * before["uplink_bits"]
 
 
 @pytest.mark.parametrize("count", [1, 5, 16, 23, 1000])

@@ -202,6 +202,13 @@ def _read(
         received, public = heard(received, public)
     side = policy.predict(state.side, clients)
     estimates, failed = _decoded(federation, state, clients, received, side, public)
+    if federation.resend:
+        for row in failed.nonzero()[:, 0].tolist():
+            own = slice(row, row + 1)
+            again = _sent_again(federation.compressor, updates[own], public.rows(own), ledger)
+            payload_bytes[own] += len(again[0])
+            nothing, alone = torch.zeros_like(side[own]), public.rows(own).alone()
+            estimates[own] = decode(federation.compressor, again, nothing, alone)[0]
     if federation.measures_scales:
         state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
 
@@ -220,6 +227,16 @@ def _read(
         lost=torch.zeros_like(failed),
         refused=torch.zeros_like(payload_bytes),
     )
+
+
+def _sent_again(
+    compressor: Compressor, update: Tensor, public: Public, ledger: BitLedger
+) -> list[bytes]:
+    """What a client answers, that its payload could not be used: the same without side information."""
+    ledger.sent_down([b"\x00"])
+    payloads = compressor.encode(update, public.alone())
+    ledger.sent_up(payloads)
+    return payloads
 
 
 def _sent(

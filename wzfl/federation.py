@@ -27,6 +27,8 @@ class Federation:
         clients_per_round: how many clients, drawn uniformly, take part in a round.
         seed: of client sampling, batches and all that is shared.
         channel: what becomes of payloads on their way.
+        resend: whether clients whose payload failed the decoder's check are asked, by a byte, to send
+            again in the same round, without side information.
     """
 
     model: Model
@@ -38,6 +40,7 @@ class Federation:
     clients_per_round: int
     seed: int
     channel: Channel = Perfect()  # noqa: RUF009  # frozen
+    resend: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.clients_per_round <= len(self.shards):

@@ -92,6 +92,10 @@ class Public:
             sketches=None if self.sketches is None else self.sketches[rows],
         )
 
+    def alone(self) -> "Public":
+        """What is left where nothing is expected of these clients."""
+        return replace(self, scale=torch.zeros_like(self.scale), plans=(), sketches=None)
+
     def common(self, clients: int) -> "Public":
         """What is shared with all: as many rows, each with the randomness of no client in particular."""
         nobody = (_NOBODY,) * clients

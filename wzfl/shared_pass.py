@@ -184,7 +184,7 @@ def _of_one_channel(layer: nn.Conv2d, x: Tensor, slope: Tensor) -> Tensor:
     faster than the library's own for one channel, and several times slower for more.
     """
     assert not isinstance(layer.padding, str)
-    height, width = _pair(layer.kernel_size)
+    height, width = layer.kernel_size
     whole = functional.conv2d(
         x.transpose(0, 1),
         slope.transpose(0, 1),
