@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from wzfl import InputError
+from wzfl import InputError, environment
 from wzfl.environment import describe_environment, resolve_device
 
 PARENT = """
@@ -54,6 +54,21 @@ def test_devices_resolve_or_are_refused():
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(InputError, match=r"device is auto, cpu, cuda .* got 'abacus'"):
         resolve_device("abacus")
+
+
+def test_results_are_no_changes_of_the_code(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "a"],
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    (tmp_path / "results" / "runs.csv").write_text("new")
+    commit = environment._git_commit()
+    assert len(commit) == 40
+    (tmp_path / "train.py").write_text("new")
+    assert environment._git_commit() == f"{commit}+changes"
 
 
 def test_metadata_says_what_and_where():

@@ -93,14 +93,19 @@ def code_digest() -> str:
 
 
 def _git_commit() -> str | None:
-    """The checkout's commit, with `+changes` where the working tree differs."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+    """The checkout's commit, with `+changes` where more than results differ in the working tree."""
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
+        commit = _git("rev-parse", "HEAD")
+        changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
     except (OSError, subprocess.CalledProcessError):
         return None
+    return commit + "+changes" * bool(changes)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
     return done.stdout.strip()
 
 

@@ -158,7 +158,7 @@ def _sweep_panels(
     for axes, name in zip(panels[1:], names, strict=False):
         axes.sharey(panels[0])
         _all_bitrates(axes, rounds, name, column)
-        axes.set_title(f"{labels[name]}, by bitrate", fontsize=9)
+        axes.set_title(f"{labels[name]}\nby bitrate", fontsize=9)
     for axes in panels[1 + len(names) :]:
         axes.set_visible(False)
     _focus(panels[0], rounds, column)
