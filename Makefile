@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar rate-distortion \
+.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar faults rate-distortion \
 	draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
@@ -28,7 +28,8 @@ convex:  ## Loss against bits on a convex problem with clients that differ, half
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
 accuracy-cifar:  ## The same for a small CNN, an hour
-smoke beyond convex correlation accuracy-mnist accuracy-cifar: $(INSTALLED)
+faults:  ## Accuracy where payloads are lost, a quarter of an hour
+smoke beyond convex correlation accuracy-mnist accuracy-cifar faults: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
 
 rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training, half an hour

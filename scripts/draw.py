@@ -15,6 +15,7 @@ from plot_correlation import draw_correlation
 from rate_distortion_figures import draw_rate_distortion
 
 from wzfl.error_plots import errors_by_round
+from wzfl.fault_plots import accuracy_by_loss
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import Sweep, report
 from wzfl.summary import BASELINE, load_sweep, methods, save_tables
@@ -46,7 +47,8 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
         if runs.empty or "none" not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
-        table = methods(runs, rounds)
+        whole = runs[runs.loss == 0]
+        table = methods(whole, rounds[rounds.id.isin(whole.id)])
         sweeps.append(Sweep(entry["name"], entry["title"], runs, rounds, table, entry["shows"]))
     if not sweeps:
         return None
@@ -82,6 +84,10 @@ def _figures(
         if any(len(rounds) for _, rounds in shown):
             save(errors_by_round(shown, column), results_dir / "figures", name)
             names.append(name)
+    faults = [(sweep.title, sweep.runs) for sweep in sweeps if sweep.shows == "faults"]
+    if faults:
+        save(accuracy_by_loss(faults), results_dir / "figures", "accuracy_by_loss")
+        names.append("accuracy_by_loss")
     datasets = {entry["name"]: entry["dataset"] for entry in experiments}
     for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
         for shows, (column, ylabel) in _COLUMNS.items():

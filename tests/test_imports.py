@@ -84,6 +84,7 @@ def test_side_information_sees_no_compressor():
 def test_figures_see_frames_only():
     assert ours("plots.py") == set()
     assert ours("error_plots.py") == {"plots"}
+    assert ours("fault_plots.py") == {"plots"}
     assert ours("rate_distortion_plots.py") <= {"plots", "theory"}
 
 

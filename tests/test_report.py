@@ -47,9 +47,9 @@ ENVIRONMENT = {
 }
 
 
-def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
+def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None, loss=0.0):
     """A finished run; its id."""
-    id = f"{compressor}-{bitrate:g}-{seed}"
+    id = f"{compressor}-{bitrate:g}-{seed}" + f"-{loss}" * (loss > 0)
     folder = RunFolder(root / "runs", id)
     folder.root.mkdir(parents=True, exist_ok=True)
     side = side or ("last" if compressor == "wyner_ziv" else "zero")
@@ -60,6 +60,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None):
         "names": names,
         "clients_per_round": CLIENTS,
         "server": {"optimizer": {"lr": 0.5}},
+        "channel": {"loss": loss},
     }
     state = SimpleNamespace(round=0)
     partial = PartialRun(folder, ENVIRONMENT)
@@ -297,6 +298,24 @@ def test_errors_are_compared_by_seed(sweep):
     assert "- `wyner_ziv` at 1 bits: 0.0 ± 0.0 dB above `qsgd`." in text
 
 
+def test_accuracy_is_shown_by_what_is_lost(results):
+    job = 0
+    for loss, accuracies in ((0.0, (0.9, 0.92)), (0.3, (0.88, 0.9))):
+        for seed, accuracy in enumerate(accuracies):
+            for name in ("none", "wyner_ziv"):
+                left = accuracy if name == "none" else accuracy - loss / 10
+                write_run(results, "lossy", job, name, 1.0, seed + 10, left, loss=loss)
+                job += 1
+    entry = {"name": "lossy", "title": "a setting", "dataset": "digits", "shows": "faults"}
+    text = draw.draw(planned(results, entry), {}).read_text()
+    assert (
+        "| wyner_ziv    | 1      | 0.9100 (0.9000 to 0.9200) | 0.8600 (0.8500 to 0.8700) |" in text
+    )
+    assert re.search(r"\| wyner_ziv .*\| 5\.00 ", text)
+    assert re.search(r"\| a setting .*\| 2  +\| 0\.9100", text)  # float32 without loss, two seeds
+    assert (results / "figures" / "accuracy_by_loss.png").stat().st_size > 10_000
+
+
 def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_path):
     never = sweep.methods.assign(bits_to_target=float("nan"))
     for draw_one in (against_bits, by_bitrate):
@@ -312,7 +331,14 @@ def test_the_plan_names_experiments_that_exist():
         for entry in load_plan(preset):
             config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
             assert config["sweep"] == entry["name"]
-            assert entry["shows"] in ("accuracy", "loss", "error", "correlation", "reference")
+            assert entry["shows"] in (
+                "accuracy",
+                "loss",
+                "error",
+                "correlation",
+                "faults",
+                "reference",
+            )
 
 
 def test_the_readme_shows_the_report_s_numbers():

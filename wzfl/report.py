@@ -7,6 +7,7 @@ import pandas as pd
 
 from wzfl import markdown
 from wzfl.error_report import error_section
+from wzfl.fault_report import fault_section
 from wzfl.plots import label
 from wzfl.summary import BASELINE, best_by_compressor, target_accuracy
 from wzfl.verdicts import bits_verdict, loss_verdicts
@@ -125,7 +126,7 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
     """Float32 in every setting."""
     rows = []
     for sweep in sweeps:
-        baseline = sweep.runs[sweep.runs.compressor == BASELINE]
+        baseline = sweep.runs[(sweep.runs.compressor == BASELINE) & (sweep.runs.loss == 0)]
         for partition, runs in baseline.groupby("partition"):
             low, high = runs.final_accuracy.min(), runs.final_accuracy.max()
             rows.append(
@@ -148,6 +149,8 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
 def _section(sweep: Sweep) -> str:
     if sweep.shows == "error":
         return f"## {sweep.title}\n\n{error_section(sweep.runs)}"
+    if sweep.shows == "faults":
+        return f"## {sweep.title}\n\n{fault_section(sweep.runs)}"
     text = [f"## {sweep.title}\n"]
     if sweep.shows == "accuracy":
         text += [

@@ -58,7 +58,8 @@ def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFr
     # "none" is a compressor; only an empty cell is no value.
     tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
     runs, rounds = (table[table.sweep == sweep].reset_index(drop=True) for table in tables)
-    return runs, rounds
+    # Of tables from before there were channels.
+    return runs.assign(loss=runs.get("loss", 0.0)), rounds
 
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         "bitrate": summary["bitrate"],
         "measured_bitrate": rounds["uplink_bits"].sum() / sent if sent else float("nan"),
         "seed": config["seed"],
+        "loss": config.get("channel", {}).get("loss", 0.0),
         "lr": config["server"]["optimizer"]["lr"],
         "clients": summary["population"],
         "clients_per_round": config["clients_per_round"],
