@@ -5,6 +5,8 @@ import numpy as np
 from wzfl.kernels import compiled
 
 _STEPS = 64  # entries of `_TAIL` per unit
+_EVERY_SECOND = np.uint64(0x00FF00FF00FF00FF)
+_EVERY_SECOND_PAIR = np.uint64(0x0000FFFF0000FFFF)
 _TAIL = np.log1p(np.exp(-np.arange(0, 16, 1 / _STEPS))).astype(np.float32)  # log(1 + exp(-x))
 
 
@@ -14,11 +16,31 @@ def transform(bits: np.ndarray) -> None:
 
     It is its own inverse.
     """
-    half = 1
-    while half < len(bits):
-        for start in range(0, len(bits), 2 * half):
+    if len(bits) < 32:
+        _transform_from(bits, 1)
+        return
+    # Eight bits at once, one in each byte of a word, the first in the lowest.
+    words = bits.view(np.uint64)
+    for first in range(0, len(words), 4):
+        for index in range(first, first + 4):
+            word = words[index]
+            word ^= (word >> np.uint64(8)) & _EVERY_SECOND
+            word ^= (word >> np.uint64(16)) & _EVERY_SECOND_PAIR
+            words[index] = word ^ (word >> np.uint64(32))
+        words[first] ^= words[first + 1]
+        words[first + 2] ^= words[first + 3]
+        words[first] ^= words[first + 2]
+        words[first + 1] ^= words[first + 3]
+    _transform_from(words, 4)
+
+
+@compiled
+def _transform_from(values: np.ndarray, half: int) -> None:
+    """The factors of the transform from that at distance `half` on."""
+    while half < len(values):
+        for start in range(0, len(values), 2 * half):
             for index in range(start, start + half):
-                bits[index] ^= bits[index + half]
+                values[index] ^= values[index + half]
         half *= 2
 
 
