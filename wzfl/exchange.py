@@ -115,15 +115,17 @@ def decode(
 def _exchange(
     federation: Federation, state: State, updates: Tensor, public: Public
 ) -> list[Exchanged]:
-    energy, dependable = energies(updates), isinstance(federation.channel, Perfect)
+    energy = energies(updates)
     able = energy.isfinite()
-    updates[~able] = 0
+    all_arrive = isinstance(federation.channel, Perfect) and bool(able.all())
+    if not all_arrive:
+        updates[~able] = 0
 
     # Clients: only payloads leave this line.
     payloads, memory = _sent(federation.compressor, state, updates, public)
 
     # Server: sees payloads, public and its own memory.
-    if dependable and bool(able.all()):
+    if all_arrive:
         return [_read(federation, state, payloads, payloads, updates, energy, public)]
     parts = []
     for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
