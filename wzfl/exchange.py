@@ -1,7 +1,7 @@
 """What travels between clients and server: a few clients at a time, in whatever grouping, the same bytes."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from wzfl.channel import Perfect
 from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.errors import PayloadError
+from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.ledger import BitLedger
@@ -28,41 +29,6 @@ _CHUNK = {"cpu": 2**21, "cuda": 2**27}
 
 class Diverged(ArithmeticError):
     """Training left the finite numbers."""
-
-
-@dataclass(frozen=True, eq=False)
-class Exchanged:
-    """What is known, to an observer of both ends, of one exchange; tensors are `[clients]`.
-
-    Attributes:
-        ledger: has been shown what was sent.
-        energy: |update|**2; NaN if it is not finite.
-        error: |estimate - update|**2; NaN where nothing was received, as the next two.
-        side_error: |side information - update|**2.
-        side_energy: |side information|**2.
-        scale: what the client was told, or measured; 0 where it coded without side information.
-        payload_bytes: of what it sent.
-        failed: whether the decoder's check failed.
-        lost: whether nothing was received that could be read.
-        refused: how many payloads could not be read.
-    """
-
-    ledger: BitLedger
-    energy: Tensor
-    error: Tensor
-    side_error: Tensor
-    side_energy: Tensor
-    scale: Tensor
-    payload_bytes: Tensor
-    failed: Tensor
-    lost: Tensor
-    refused: Tensor
-
-    def columns(self) -> dict[str, Tensor]:
-        """What is known of each client, by name."""
-        every = {field.name: getattr(self, field.name) for field in fields(self)}
-        del every["ledger"]
-        return every
 
 
 def exchange(
@@ -160,26 +126,8 @@ def _first_read(
             return replace(part, refused=part.refused + refused)
         except PayloadError:
             refused += 1
-    return _nothing(sent, updates, energy, public, refused)
-
-
-def _nothing(
-    sent: list[bytes], updates: Tensor, energy: Tensor, public: Public, refused: int
-) -> Exchanged:
-    """What comes of one client of whom nothing was read."""
-    ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
-    ledger.sent_up(sent)
     updates.zero_()
-    return Exchanged(
-        ledger,
-        torch.where(energy.isfinite(), energy, torch.nan),
-        *(unknown, unknown, unknown),
-        public.scale,
-        torch.tensor([sum(map(len, sent))], device=updates.device),
-        failed=torch.zeros_like(energy, dtype=torch.bool),
-        lost=torch.ones_like(energy, dtype=torch.bool),
-        refused=torch.full_like(energy, refused, dtype=torch.int64),
-    )
+    return Exchanged.nothing(sent, energy, public.scale, refused)
 
 
 def _read(

@@ -1,0 +1,59 @@
+"""What an observer of both ends knows of an exchange."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from wzfl.ledger import BitLedger
+
+
+@dataclass(frozen=True, eq=False)
+class Exchanged:
+    """What is known, to an observer of both ends, of one exchange; tensors are `[clients]`.
+
+    Attributes:
+        ledger: has been shown what was sent.
+        energy: |update|**2; NaN if it is not finite.
+        error: |estimate - update|**2; NaN where nothing was received, as the next two.
+        side_error: |side information - update|**2.
+        side_energy: |side information|**2.
+        scale: what the client was told, or measured; 0 where it coded without side information.
+        payload_bytes: of what it sent.
+        failed: whether the decoder's check failed.
+        lost: whether nothing was received that could be read.
+        refused: how many payloads could not be read.
+    """
+
+    ledger: BitLedger
+    energy: Tensor
+    error: Tensor
+    side_error: Tensor
+    side_energy: Tensor
+    scale: Tensor
+    payload_bytes: Tensor
+    failed: Tensor
+    lost: Tensor
+    refused: Tensor
+
+    def columns(self) -> dict[str, Tensor]:
+        """What is known of each client, by name."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        del every["ledger"]
+        return every
+
+    @classmethod
+    def nothing(cls, sent: list[bytes], energy: Tensor, scale: Tensor, refused: int) -> "Exchanged":
+        """Of one client, of whom nothing was read; `energy` may be infinite."""
+        ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
+        ledger.sent_up(sent)
+        return cls(
+            ledger,
+            torch.where(energy.isfinite(), energy, torch.nan),
+            *(unknown, unknown, unknown),
+            scale,
+            torch.tensor([sum(map(len, sent))], device=energy.device),
+            failed=torch.zeros_like(energy, dtype=torch.bool),
+            lost=torch.ones_like(energy, dtype=torch.bool),
+            refused=torch.full_like(energy, refused, dtype=torch.int64),
+        )
