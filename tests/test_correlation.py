@@ -17,7 +17,7 @@ POLICIES = {"last": (2.0, 0.9, 1), "linear": (0.5, 1.1, 0), "zero": (1.0, 0.0, 0
 
 def client(round, policy):
     error, ratio, failed = POLICIES[policy]
-    values = [round, 0, np.nan, 100, 0.01, error, 0.4, 3.0 * ratio, 3.0, failed]
+    values = [round, 0, np.nan, 100, 0.01, error, 0.4, 3.0 * ratio, 3.0, failed, 0]
     return dict(zip(CLIENT_COLUMNS, values, strict=True))
 
 

@@ -33,10 +33,12 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
     )
     for row, bitrate in zip(grid, bitrates, strict=True):
         for axes, (title, rounds) in zip(row, shown, strict=True):
-            _lines(axes, rounds[rounds.bitrate == bitrate], column)
+            here = rounds[rounds.bitrate == bitrate]
+            _lines(axes, here, column)
             seeds = rounds.seed.nunique()
             axes.set_title(f"{title}\n{bitrate:g} bits, n = {seeds} seeds", fontsize=9)
-            axes.set_yscale("log")
+            if (here[column] > 0).any():
+                axes.set_yscale("log")
         row[0].set_ylabel(f"|{_NAMES[column]} − update|² / |update|²")
     for axes in grid[-1]:
         axes.set_xlabel("round")
