@@ -122,7 +122,10 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
     """The resolved config, without what this run does not use."""
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
-    if not isinstance(build(config.compressor), SideInformed):
+    compressor = build(config.compressor)
+    if getattr(compressor, "uses_failed", False):
+        settings["resend"] = False
+    if not isinstance(compressor, SideInformed):
         settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
         settings["names"]["side_information"] = "zero"
         settings["resend"] = False

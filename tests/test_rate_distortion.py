@@ -114,7 +114,7 @@ def test_writers_take_turns(tmp_path):
 def test_a_sweep_fills_the_table_and_draws(call):
     status, printed = call(
         rate_distortion, "-m", "hydra/launcher=basic", "dim=500", "clients=2",
-        "compressor=eden,wyner_ziv,signsgd", "bitrate=1,9",
+        "compressor=eden,slepian_wolf_posterior,wyner_ziv,signsgd", "bitrate=1,9",
     )  # fmt: skip
     assert status == 0
     assert "left out eden: bitrate=9 is out of range" in printed
@@ -122,6 +122,8 @@ def test_a_sweep_fills_the_table_and_draws(call):
     table = load_table(Path("results/rate_distortion.csv"))
     assert table[["compressor", "bitrate"]].to_numpy().tolist() == [
         ["eden", 1.0],
+        ["slepian_wolf_posterior", 1.0],
+        ["slepian_wolf_posterior", 9.0],
         ["wyner_ziv", 1.0],
         ["wyner_ziv", 9.0],
     ]

@@ -152,7 +152,7 @@ def _read(
         received, public = heard(received, public)
     side = policy.predict(state.side, clients)
     estimates, failed = _decoded(federation, state, clients, received, side, public)
-    if federation.resend:
+    if federation.resends:
         for row in failed.nonzero()[:, 0].tolist():
             own = slice(row, row + 1)
             again = _sent_again(federation.compressor, updates[own], public.rows(own), ledger)

@@ -28,7 +28,8 @@ class Federation:
         seed: of client sampling, batches and all that is shared.
         channel: what becomes of payloads on their way.
         resend: whether clients whose payload failed the decoder's check are asked, by a byte, to send
-            again in the same round, without side information.
+            again in the same round, without side information; not under a compressor that makes use of
+            such payloads (`uses_failed`).
     """
 
     model: Model
@@ -67,6 +68,11 @@ class Federation:
         """Whether clients measure their scales by a sketch, rather than being told them."""
         informed = isinstance(self.compressor, SideInformed) and not self.models_residuals
         return informed and self.side_information.sketch > 0
+
+    @property
+    def resends(self) -> bool:
+        """Whether clients are asked to send again what failed."""
+        return self.resend and not getattr(self.compressor, "uses_failed", False)
 
     def residual_model(self, memory: Memory, clients: Tensor) -> ResidualModel | None:
         """What the compressor decodes with, if it was planned from a model."""

@@ -94,6 +94,11 @@ class WynerZiv:
     def unbiased(self) -> bool:
         return self.estimator == "plain"
 
+    @property
+    def uses_failed(self) -> bool:
+        """Whether a row whose check failed is estimated from its payload all the same."""
+        return self.on_failure == "clip"
+
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
         dim = updates.shape[1]
