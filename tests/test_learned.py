@@ -20,6 +20,7 @@ from wzfl.kernels.density import BINS
 from wzfl.learned import Learned
 from wzfl.public import Public
 from wzfl.residual_model import Density, Expectation, Recent, bins_of, uncertainty
+from wzfl.spread import _larger
 
 DIM, CLIENTS, UNIT = 2**13, 4, 0.25
 EDGES = np.array([kernel.edge(bin) for bin in range(BINS + 1)])
@@ -380,3 +381,27 @@ def test_plans_allow_for_events_that_were_not_drawn():
     recent = Recent(np.arange(DIM), contexts, *cells_of(residuals_of(density, contexts), 1e-3))
     found, _ = plan(recent, np.zeros(DIM, np.float32), density, 0.0, DIM, 2 * DIM)
     assert min(found.sent) > 32  # some three such events, in bits
+
+
+def test_what_grows_for_long_is_expected():
+    """A stretch that all clients have for many rounds would be unknown where bits are read."""
+    fleet = Fleet(4)
+    errors = []
+    for _ in range(30):
+        fleet.magnitudes *= 1.06
+        errors.append(fleet.step()[0])
+    stretches = [recent.stretch for recent in fleet.memory.spread.recent.values()]
+    assert 0.75 < np.exp(np.log(stretches).mean()) < 1.33
+    assert np.median(errors[-5:]) < 1.3 * np.median(errors[8:13])
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 2**0.25, 2**0.5, 5.0])
+def test_counts_of_larger_magnitudes(factor):
+    magnitudes = np.random.default_rng(0).lognormal(0, 0.7, 100_000)
+    bins = bins_of(torch.from_numpy(magnitudes)[None], 1.0)[0]
+    counts = np.bincount(bins, minlength=BINS).astype(float)
+    moved = _larger(np.stack([counts, 2 * counts]), factor)
+    np.testing.assert_allclose(moved[1], 2 * moved[0])
+    assert moved[0].sum() == pytest.approx(counts.sum())
+    steps = (moved[0] - counts) @ np.arange(BINS) / counts.sum()
+    assert steps == pytest.approx(2 * np.log2(factor), abs=1e-9)

@@ -48,7 +48,8 @@ class Spread:
         recent: by client, some of the residuals that were last read.
         heard: clients of the round.
         planned: of these, whose planned payloads were decoded.
-        counted: by client, what is to be added to `counts`.
+        counted: by client, what is to be added to `counts`, of residuals over their stretch.
+        stretches: by client, that.
     """
 
     own: History
@@ -64,6 +65,7 @@ class Spread:
     heard: list[int] = field(default_factory=list)
     planned: set[int] = field(default_factory=set)
     counted: dict[int, np.ndarray] = field(default_factory=dict)
+    stretches: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def empty(
@@ -112,6 +114,7 @@ class Spread:
             means, squares, _ = explained[better]
             if recent.read:
                 self.counted[client] = np.stack([counts for *_, counts in explained])
+                self.stretches[client] = stretch
                 self.recent[client] = recent
                 self.add(client, torch.from_numpy(squares))
             else:
@@ -159,9 +162,14 @@ class Spread:
             self.unit = 2.0 ** round(log2(energy) / 2)
             self._compare(seen)
         # In an order that does not depend on threads.
-        new = [self.counted[client] for client in sorted(self.counted)]
-        self.counts = _FORGET * self.counts + sum(new, np.zeros(()))
+        new = sum((self.counted[client] for client in sorted(self.counted)), np.zeros(()))
+        if self.counted:
+            # Not of one client more than of the others, but of all: that is to be expected from now on.
+            logs = [log2(self.stretches[client]) for client in sorted(self.counted)]
+            new = _larger(new, 2.0 ** (sum(logs) / len(logs)))
+        self.counts = _FORGET * self.counts + new
         self.counted.clear()
+        self.stretches.clear()
 
     def _compare(self, clients: list[int]) -> None:
         """Clients of the first round, each with the others: nothing was expected of them yet."""
@@ -187,3 +195,14 @@ class Spread:
         if which == _OWN:
             return self.own.read(clients.tolist()).sqrt()
         return self.common.sqrt().expand(len(clients), -1)
+
+
+def _larger(counts: np.ndarray, factor: float) -> np.ndarray:
+    """`counts` `[..., bins]` of magnitudes, as they are of magnitudes larger by `factor`."""
+    whole, part = divmod(2 * log2(factor), 1)
+    bins = np.arange(BINS)
+    moved = np.zeros_like(counts)
+    for shift, weight in ((int(whole), 1 - part), (int(whole) + 1, part)):
+        kept = (bins + shift >= 0) & (bins + shift < BINS)
+        moved[..., bins[kept] + shift] += weight * counts[..., kept]
+    return moved
