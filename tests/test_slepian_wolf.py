@@ -69,6 +69,19 @@ def test_a_residual_twice_as_large_as_planned_is_noticed_and_the_side_informatio
     torch.testing.assert_close(estimates, side, atol=1e-5, rtol=1e-4)
 
 
+def test_a_decision_that_was_wrong_is_reversed(monkeypatch):
+    """A residual 4 % larger than planned, in many short blocks."""
+    compressor, dim = SlepianWolf(2, block=2**12), 2**17
+    updates, public = gaussian(dim, 0), planned(0.1)
+    side = updates + gaussian(dim, 8, 0.104)
+    payloads = compressor.encode(updates, public)
+    _, failed = compressor.decode_checked(payloads, side, public)
+    assert not failed.any()
+    monkeypatch.setattr("wzfl.compressors.plane_reader._REVERSALS", 0)
+    _, failed = compressor.decode_checked(payloads, side, public)
+    assert failed.any()
+
+
 def test_a_block_that_fails_leaves_the_others(monkeypatch):
     """Where the server is wrong about a few of the rotated coordinates."""
     compressor, dim = SlepianWolf(2, block=4096), 4 * 4096

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors import planned_scale
+from wzfl.compressors import plane_reader, planned_scale
 from wzfl.compressors.allocation import Allocation
 from wzfl.compressors.bit_planes import Design, design
 from wzfl.compressors.envelope import (
@@ -25,9 +25,7 @@ from wzfl.compressors.envelope import (
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
-from wzfl.compressors.trellis import halves
 from wzfl.errors import InputError
-from wzfl.kernels import polar
 from wzfl.norms import energies
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -46,9 +44,10 @@ class SlepianWolf:
     bit planes are polar coded in blocks of up to 2**20 coordinates, and the decoder (successive
     cancellation, plane by plane) knows each bit's probability from the side information and the planes
     below. The encoder only transforms bits and picks some of them. A block whose checksum does not match
-    decodes to the side information alone, and its row counts as failed; so does every block of a residual
-    that is much larger than planned. Below one bit per coordinate a shared random subset is sent. Scales
-    are those of `WynerZiv`.
+    is read again with its closest decisions reversed one by one; if none helps it decodes to the side
+    information alone, and its row counts as failed; so does every block of a residual that is much larger
+    than planned. Below one bit per coordinate a shared random subset is sent. Scales are those of
+    `WynerZiv`.
 
     Source: Slepian & Wolf, IEEE Trans. IT 19(4), 1973; quantized, with multilevel codes: Liu, Cheng,
     Liveris, Xiong, "Slepian-Wolf Coded Nested Lattice Quantization", IEEE Trans. IT 52(10), 2006; polar
@@ -123,10 +122,10 @@ class SlepianWolf:
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
         places = (expected.double() / cell[:, None] + self._offsets(code, noise)).cpu().numpy()
-        symbols = [_read(code, *row) for row in zip(syndromes, places, strict=True)]
-        wrong = np.stack(
-            [checks(row) != stored_checks(check) for row, check in zip(symbols, told, strict=True)]
-        )
+        hashes = [stored_checks(check) for check in told]
+        rows = zip(syndromes, places, hashes, strict=True)
+        symbols = [plane_reader.read(code, *row) for row in rows]
+        wrong = np.stack([checks(row) for row in symbols]) != np.stack(hashes)
         numbers = np.stack([row.reshape(-1)[: allocation.count] for row in symbols])
         noise = self._offsets(code, noise, numbers)
         residual, _ = unfold(
@@ -195,7 +194,12 @@ def _modulo(code: Design) -> tuple[int, float]:
 def _blocks(code: Design, symbols: Tensor) -> np.ndarray:
     """`[clients, blocks, size]`: cell numbers, 0 beyond the last coordinate."""
     padded = torch.nn.functional.pad(symbols, (0, -symbols.shape[1] % code.count))
-    return padded.view(len(symbols), -1, code.count).cpu().numpy().astype(_kind(code), copy=False)
+    return (
+        padded.view(len(symbols), -1, code.count)
+        .cpu()
+        .numpy()
+        .astype(plane_reader.kind(code), copy=False)
+    )
 
 
 def _syndromes(code: Design, symbols: np.ndarray) -> bytes:
@@ -206,27 +210,3 @@ def _syndromes(code: Design, symbols: np.ndarray) -> bytes:
         for number, plane in enumerate(code.planes)
     ]
     return checks(symbols).tobytes() + np.packbits(np.concatenate(parts)).tobytes()
-
-
-def _read(code: Design, syndromes: memoryview, places: np.ndarray) -> np.ndarray:
-    """A client's cell numbers `[blocks, size]`, from what was sent and float64 `places`, in cells."""
-    blocks = -(-len(places) // code.count)
-    received = np.unpackbits(np.frombuffer(syndromes, np.uint8))
-    symbols, start = np.zeros((blocks, code.count), _kind(code)), 0
-    for row, first in zip(symbols, range(0, len(places), code.count), strict=True):
-        expected = places[first : first + code.count]
-        lower, ratios = np.zeros(len(expected), np.int64), np.empty(len(expected), np.float32)
-        for number, plane in enumerate(code.planes):
-            polar.look_up_ratios(expected, lower, number, plane.ratios, ratios)
-            bits = plane.syndrome.read(received[start : start + plane.syndrome.size], ratios)
-            if code.quantizer.trellised and number == 0:
-                expected = expected - halves(bits[None])[0]
-            lower += bits.astype(np.int64) << number
-            start += plane.syndrome.size
-        row[: len(expected)] = lower
-    return symbols
-
-
-def _kind(code: Design) -> str:
-    """Of cell numbers, whose bytes are hashed; the same on any device."""
-    return "u1" if len(code.planes) <= 8 else "<i4"
