@@ -27,7 +27,7 @@ beyond:  ## Errors of codes with and without side information, an hour and a hal
 convex:  ## Loss against bits on a convex problem with clients that differ, half an hour
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
-accuracy-cifar:  ## The same for a small CNN, an hour
+accuracy-cifar:  ## The same for a small CNN, two hours
 faults:  ## Accuracy where payloads are lost, a quarter of an hour
 smoke beyond convex correlation accuracy-mnist accuracy-cifar faults: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
