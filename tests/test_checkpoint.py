@@ -95,6 +95,14 @@ def test_a_killed_run_ends_as_if_it_had_not_been(folders, name, side, optimizer,
     ]
 
 
+def interrupted(whole, killed):
+    """A run that was carried out, the same killed after round 11, and its settings."""
+    settings = federation("wyner_ziv")
+    train(whole, settings)
+    train(killed, settings, 11)
+    return whole, killed, settings
+
+
 def damage(path, place):
     data = bytearray(path.read_bytes())
     data[place] ^= 1
@@ -103,20 +111,14 @@ def damage(path, place):
 
 @pytest.mark.parametrize("place", [0, 20, -1], ids=["length", "header", "tensor"])
 def test_of_a_damaged_checkpoint_the_one_before_is_taken(folders, place):
-    whole, killed = folders
-    settings = federation("wyner_ziv")
-    train(whole, settings)
-    train(killed, settings, 11)
+    whole, killed, settings = interrupted(*folders)
     damage(killed.partial / "round_10.safetensors", place)
     assert train(killed, settings) == 5
     assert tables(killed) == tables(whole)
 
 
 def test_without_a_usable_checkpoint_a_run_starts_anew(folders):
-    whole, killed = folders
-    settings = federation("wyner_ziv")
-    train(whole, settings)
-    train(killed, settings, 11)
+    whole, killed, settings = interrupted(*folders)
     (killed.partial / "round_10.safetensors").write_bytes(b"")
     (killed.partial / "round_5.safetensors").unlink()
     assert train(killed, settings) == 0
@@ -126,10 +128,7 @@ def test_without_a_usable_checkpoint_a_run_starts_anew(folders):
 @pytest.mark.parametrize("cut", [1, 40, 300])
 def test_tables_that_break_off_are_cut_back_to_the_checkpoint(folders, cut):
     """As after a kill in the middle of a write; where too much is gone, an earlier checkpoint is taken."""
-    whole, killed = folders
-    settings = federation("wyner_ziv")
-    train(whole, settings)
-    train(killed, settings, 11)
+    whole, killed, settings = interrupted(*folders)
     for name in ("rounds.csv", "clients.csv.gz"):
         path = killed.partial / name
         path.write_bytes(path.read_bytes()[:-cut])
@@ -138,10 +137,7 @@ def test_tables_that_break_off_are_cut_back_to_the_checkpoint(folders, cut):
 
 
 def test_a_table_with_a_torn_number_is_not_believed(folders):
-    whole, killed = folders
-    settings = federation("wyner_ziv")
-    train(whole, settings)
-    train(killed, settings, 11)
+    whole, killed, settings = interrupted(*folders)
     rounds = killed.partial / "rounds.csv"
     lines = rounds.read_text().splitlines()
     assert lines[11].startswith("11,")
@@ -162,7 +158,7 @@ def test_what_other_code_or_another_config_began_is_not_continued(folders, chang
 
 def test_two_checkpoints_are_kept(tmp_path):
     folder = RunFolder(tmp_path, "abc")
-    settings, state = federation("none"), None
+    settings = federation("none")
     state = fresh(settings)
     run = PartialRun(folder, ENVIRONMENT, 2)
     run.begin(CONFIG, state)

@@ -154,20 +154,26 @@ def test_a_diverged_run_is_recorded_as_such(command):
     assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, stop):
-    arguments = [*QUICK, "rounds=300", "checkpoint_every=3"]
+def started(folder, arguments):
+    """A process of scripts/train.py in `folder`, which has written a checkpoint."""
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "train.py"), *arguments],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("results/runs/*/round_*.safetensors")):
+    while not list(folder.glob("results/runs/*/round_*.safetensors")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return process
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, stop):
+    arguments = [*QUICK, "rounds=300", "checkpoint_every=3"]
+    process = started(tmp_path, arguments)
     process.send_signal(stop)
-    process.wait()
+    process.communicate(timeout=60)
     (partial,) = [path for path in tmp_path.glob("results/runs/*") if path.is_dir()]
     assert partial.name.endswith(".partial")
 
@@ -185,15 +191,7 @@ def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, s
 def test_a_killed_worker_ends_the_sweep_which_goes_on_later(tmp_path, command):
     sweep = ["-m", "hydra/launcher=processes", *QUICK, "rounds=300", "checkpoint_every=3"]
     sweep += ["compressor=qsgd", "seed=0,1,2", "sweep=mine"]
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "train.py"), *sweep],
-        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("results/runs/*/round_*.safetensors")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = started(tmp_path, sweep)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [pid for pid in children if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(workers[0]), signal.SIGKILL)
