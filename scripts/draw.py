@@ -17,8 +17,8 @@ from rate_distortion_figures import draw_rate_distortion
 from wzfl.error_plots import errors_by_round
 from wzfl.fault_plots import accuracy_by_loss
 from wzfl.plots import against_bits, by_bitrate, save
-from wzfl.report import Sweep, report
-from wzfl.summary import BASELINE, load_sweep, methods, save_tables
+from wzfl.report import report
+from wzfl.summary import BASELINE, Sweep, load_sweep, methods, save_tables
 
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
@@ -29,7 +29,8 @@ def draw(plan: Plan, skipped: dict[str, str]) -> Path | None:
     None where no experiment is finished: then only measurements on vectors are drawn.
     """
     vectors = draw_rate_distortion(plan.results_dir)
-    if any(entry["shows"] == "correlation" for entry in plan.experiments):
+    shown = {entry["shows"] for entry in plan.experiments}
+    if "correlation" in shown:
         report_path = draw_correlation(plan, skipped)
     else:
         report_path = _draw_sweeps(plan, skipped)

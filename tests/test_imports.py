@@ -82,9 +82,10 @@ def test_side_information_sees_no_compressor():
 
 
 def test_figures_see_frames_only():
-    assert ours("plots.py") == set()
-    assert ours("error_plots.py") == {"plots"}
-    assert ours("fault_plots.py") == {"plots"}
+    assert ours("intervals.py") == set()
+    assert ours("plots.py") == {"intervals"}
+    assert ours("error_plots.py") == ours("fault_plots.py") == {"intervals", "plots"}
+    assert ours("correlation_plots.py") == {"intervals", "plots"}
     assert ours("rate_distortion_plots.py") <= {"plots", "theory"}
 
 

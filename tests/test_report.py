@@ -18,10 +18,17 @@ from wzfl.error_report import error_section
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.plots import against_bits, by_bitrate, look, save
 from wzfl.rate_distortion import measure, merge_row
-from wzfl.report import Sweep, report
+from wzfl.report import report
 from wzfl.results import RunFolder, SweepFolder
 from wzfl.sources import Gaussian
-from wzfl.summary import best_by_compressor, bits_to_target, load_sweep, methods, target_accuracy
+from wzfl.summary import (
+    Sweep,
+    best_by_compressor,
+    bits_to_target,
+    load_sweep,
+    methods,
+    target_accuracy,
+)
 from wzfl.verdicts import bits_verdict
 
 CLIENTS, DIM, ROUNDS = 4, 100, 3
@@ -47,7 +54,19 @@ ENVIRONMENT = {
 }
 
 
-def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None, loss=0.0):
+def write_run(
+    root,
+    sweep,
+    job,
+    compressor,
+    bitrate,
+    seed,
+    accuracy,
+    side=None,
+    loss=0.0,
+    lr=0.5,
+    train_loss=None,
+):
     """A finished run; its id."""
     id = f"{compressor}-{bitrate:g}-{seed}" + f"-{loss}" * (loss > 0)
     folder = RunFolder(root / "runs", id)
@@ -59,7 +78,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None, 
         "seed": seed,
         "names": names,
         "clients_per_round": CLIENTS,
-        "server": {"optimizer": {"lr": 0.5}},
+        "server": {"optimizer": {"lr": lr}},
         "channel": {"loss": loss},
     }
     state = SimpleNamespace(round=0)
@@ -71,7 +90,7 @@ def write_run(root, sweep, job, compressor, bitrate, seed, accuracy, side=None, 
         | {
             "round": r,
             "uplink_bits": int(CLIENTS * bitrate * DIM),
-            "train_loss": 1 / r,
+            "train_loss": train_loss or 1 / r,
             "nmse": 0.01 * bitrate * (1 + seed) ** 2,
             "decode_failures": 1,
             "test_accuracy": 0.1 if accuracy is None else accuracy * r / ROUNDS,
@@ -337,6 +356,7 @@ def test_the_plan_names_experiments_that_exist():
                 "error",
                 "correlation",
                 "faults",
+                "step sizes",
                 "reference",
             )
 

@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from wzfl import markdown
+from wzfl.intervals import mean_interval
 from wzfl.report import figures_section, generated_by, what_was_run
 from wzfl.results import SweepFolder, load_clients
 from wzfl.summary import LAST_ROUNDS, decibel
@@ -18,7 +19,8 @@ in dB; 0 dB is that of expecting nothing. Cosines are those of side information 
 are payloads of clients without side information, or whose side information was no help. The scale of a \
 client is what it coded its residual for; its median over the residual's true RMS, and the range that \
 nine in ten are in: below 1 the code is overrun. Failed are payloads whose decoder noticed. All policies \
-of a setting share seeds, partition, batches and initial weights.
+of a setting share seeds, partition, batches and initial weights. Intervals are those of the mean over \
+seeds, bootstrapped; of three seeds or fewer, their range.
 """
 
 
@@ -79,7 +81,7 @@ def _table(history: pd.DataFrame) -> str:
             {
                 "side information": policy,
                 "its error in dB": f"{by_seed.mean():.1f}",
-                "range over seeds": f"{by_seed.min():.1f} to {by_seed.max():.1f}",
+                "95 % interval": "{:.1f} to {:.1f}".format(*mean_interval(by_seed.to_numpy())),
                 "cosine": markdown.number(own.cosine.mean(), ".3f"),
                 "coded alone": f"{100 * (own.scale == 0).mean():.3g} %",
                 "scale over residual's RMS": _quantiles(own.scale_ratio.dropna()),

@@ -7,7 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.plots import style, unique_handles
+from wzfl.intervals import means_by
+from wzfl.plots import means_of, style, unique_handles
 
 # Okabe & Ito's colours, and dashes, by policy.
 _STYLES: dict[str, tuple[str, str]] = {
@@ -33,7 +34,7 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
     """Error and cosine of side information, and scales against true ones, by round.
 
     A column of panels per title and its frame of `wzfl.correlation.load_history`. Lines are means over
-    clients and seeds, bands the range of the clients' means over seeds.
+    clients and seeds, bands 95 % bootstrap intervals of the clients' means over seeds.
     """
     style()
     figure, grid = plt.subplots(
@@ -53,7 +54,7 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
     for axes in grid[0]:
         axes.set_yscale("log")
     for axes, (title, history) in zip(grid[0], settings.items(), strict=True):
-        axes.set_title(f"{title}\nn = {history.seed.nunique()} seeds", fontsize=9)
+        axes.set_title(f"{title}\n{means_of(history.seed.nunique())}", fontsize=8)
     for axes in grid[-1]:
         axes.set_xlabel("round")
     figure.legend(
@@ -65,10 +66,7 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
 def _lines(axes: Axes, history: pd.DataFrame, column: str) -> None:
     known = [policy for policy in _STYLES if policy in set(history.policy)]
     for policy in [*known, *sorted(set(history.policy) - set(known))]:
-        own = history[history.policy == policy].dropna(subset=column)
-        by_seed = own.groupby(["round", "seed"])[column].mean().groupby("round")
-        mean, (colour, dash) = by_seed.mean(), _STYLES.get(policy, _OTHER)
-        axes.plot(mean.index, mean, color=colour, linestyle=dash, label=policy)
-        axes.fill_between(
-            mean.index, by_seed.min(), by_seed.max(), color=colour, alpha=0.15, linewidth=0
-        )
+        own = means_by(history[history.policy == policy], "round", column)
+        colour, dash = _STYLES.get(policy, _OTHER)
+        axes.plot(own.index, own["mean"], color=colour, linestyle=dash, label=policy)
+        axes.fill_between(own.index, own.low, own.high, color=colour, alpha=0.15, linewidth=0)

@@ -7,7 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.plots import in_order, label, look, style, unique_handles
+from wzfl.intervals import means_by
+from wzfl.plots import in_order, label, look, means_of, style, unique_handles
 
 _BASELINE = "none"
 _NAMES = {"nmse": "estimate", "side_information_error": "side information"}
@@ -18,7 +19,7 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
 
     Each setting is a title and its rounds, of `wzfl.summary`; `column` is "nmse", of estimates, or
     "side_information_error", of what the server expected. Lines are means over clients and seeds, bands
-    the range over seeds.
+    95 % bootstrap intervals over seeds.
     """
     style()
     shown = [(title, rounds[rounds.compressor != _BASELINE]) for title, rounds in settings]
@@ -36,7 +37,7 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
             here = rounds[rounds.bitrate == bitrate]
             _lines(axes, here, column)
             seeds = rounds.seed.nunique()
-            axes.set_title(f"{title}\n{bitrate:g} bits, n = {seeds} seeds", fontsize=9)
+            axes.set_title(f"{title}\n{bitrate:g} bits, {means_of(seeds)}", fontsize=8)
             if (here[column] > 0).any():
                 axes.set_yscale("log")
         row[0].set_ylabel(f"|{_NAMES[column]} − update|² / |update|²")
@@ -50,16 +51,13 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
 
 def _lines(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
     for name in in_order(rounds.compressor):
-        errors = rounds[rounds.compressor == name].groupby("round")[column]
-        mean = errors.mean()
+        errors = means_by(rounds[rounds.compressor == name], "round", column)
         axes.plot(
-            *(mean.index, mean), **look(name), label=label(name), markersize=3.5,
-            markevery=max(1, len(mean) // 6),
+            *(errors.index, errors["mean"]), **look(name), label=label(name), markersize=3.5,
+            markevery=max(1, len(errors) // 6),
         )  # fmt: skip
         axes.fill_between(
-            mean.index,
-            errors.min(),
-            errors.max(),
+            *(errors.index, errors.low, errors.high),
             color=look(name)["color"],
             alpha=0.15,
             linewidth=0,

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from wzfl import markdown
+from wzfl.intervals import mean_interval
 from wzfl.plots import in_order, label
 
 
@@ -21,7 +22,7 @@ def fault_section(runs: pd.DataFrame) -> str:
         rows.append(row)
     seeds = runs.seed.nunique()
     return (
-        f"Final test accuracy, means over {seeds} seeds (smallest to largest value), by share of payloads"
+        f"Final test accuracy, means over {seeds} seeds (95 % bootstrap interval), by share of payloads"
         " that do not arrive. Who is lost when is the same for all compressors. Points lost are the mean over"
         " seeds of the difference between the first and the last column.\n\n"
         f"{markdown.table(pd.DataFrame(rows))}\n"
@@ -29,7 +30,8 @@ def fault_section(runs: pd.DataFrame) -> str:
 
 
 def _ranged(values: pd.Series) -> str:
-    return f"{values.mean():.4f} ({values.min():.4f} to {values.max():.4f})"
+    low, high = mean_interval(values.to_numpy())
+    return f"{values.mean():.4f} ({low:.4f} to {high:.4f})"
 
 
 def _points(runs: pd.DataFrame) -> str:

@@ -15,6 +15,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wzfl.intervals import means_by
+
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
 # are sparse.
@@ -86,6 +88,11 @@ def label(compressor: str) -> str:
     return _LABELS.get(compressor, compressor)
 
 
+def means_of(seeds: int) -> str:
+    """What a caption says of lines and bars."""
+    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seeds"
+
+
 def _marked(methods: pd.DataFrame) -> dict[str, str]:
     """The labels of a sweep's compressors; those that keep a vector at every client have an asterisk."""
     floats = methods.groupby("compressor").client_floats.max()
@@ -122,7 +129,7 @@ def against_bits(
     Each sweep is a title, its rounds, and its methods (of `wzfl.summary`). The first panel compares
     compressors, each at the bitrate that reaches the target accuracy with the fewest bits (losses: at its
     lowest bitrate); each further one shows all bitrates of one compressor. Lines are means over seeds,
-    bands their range.
+    bands their 95 % bootstrap intervals.
     """
     style()
     panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]
@@ -154,7 +161,7 @@ def _sweep_panels(
     seeds = int(methods.seeds.max())
     _overview(panels[0], rounds, _representatives(methods, column), labels, column)
     chosen = "best" if column == "test_accuracy" else "lowest"
-    panels[0].set_title(f"{title}\neach at its {chosen} bitrate, n = {seeds} seeds", fontsize=9)
+    panels[0].set_title(f"{title}\neach at its {chosen} bitrate\n{means_of(seeds)}", fontsize=9)
     for axes, name in zip(panels[1:], names, strict=False):
         axes.sharey(panels[0])
         _all_bitrates(axes, rounds, name, column)
@@ -179,7 +186,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
             _final(left, str(name), labels[str(name)], group, column)
             _to_target(right, str(name), labels[str(name)], group)
         left.set_ylabel(_FINAL[column])
-        left.set_title(f"{title}\nmean and range, n = {int(methods.seeds.max())} seeds", fontsize=9)
+        left.set_title(f"{title}\n{means_of(methods.seeds.max())}", fontsize=9)
         right.set_ylabel("uplink bits per client to target")
         right.set_title("to float32's final accuracy less one point", fontsize=9)
         if methods.bits_to_target.notna().any():  # a log axis needs something to show
@@ -231,18 +238,12 @@ def _representatives(methods: pd.DataFrame, column: str) -> list[tuple[str, floa
 def _curve(
     rounds: pd.DataFrame, name: str, bitrate: float, column: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean bits, and the mean, smallest and largest value over seeds, at each evaluated round."""
+    """Mean bits, and the mean over seeds with its interval, at each evaluated round."""
     chosen = rounds[(rounds.compressor == name) & (rounds.bitrate == bitrate)]
     chosen = chosen.dropna(subset=column)
-    grouped = chosen.groupby("round")
-    values = grouped[column]
-    bits = grouped.uplink_per_client.mean()
-    return (
-        bits.to_numpy(),
-        values.mean().to_numpy(),
-        values.min().to_numpy(),
-        values.max().to_numpy(),
-    )
+    bits = chosen.groupby("round").uplink_per_client.mean().to_numpy()
+    means = means_by(chosen, "round", column)
+    return bits, means["mean"].to_numpy(), means.low.to_numpy(), means.high.to_numpy()
 
 
 def _overview(
@@ -317,9 +318,10 @@ def _to_target(axes: Axes, name: str, text: str, group: pd.DataFrame) -> None:
     if name == "none":
         axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=text)
         return
-    axes.plot(
-        group.measured_bitrate, group.bits_to_target, color=colour, linestyle=dash, marker=marker,
-        markersize=4, label=text,
+    bounds = group[["bits_to_target_low", "bits_to_target_high"]].to_numpy().T
+    axes.errorbar(
+        group.measured_bitrate, group.bits_to_target, yerr=np.abs(bounds - group.bits_to_target.values),
+        color=colour, linestyle=dash, marker=marker, markersize=4, capsize=2, label=text,
     )  # fmt: skip
 
 

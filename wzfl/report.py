@@ -1,35 +1,17 @@
 """results/report.md: text made from frames, every number of it measured."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 
 from wzfl import markdown
+from wzfl.claims import claims_section
 from wzfl.error_report import error_section
 from wzfl.fault_report import fault_section
+from wzfl.intervals import mean_interval
 from wzfl.plots import label
-from wzfl.summary import BASELINE, best_by_compressor, target_accuracy
+from wzfl.summary import BASELINE, Sweep, best_by_compressor, target_accuracy
 from wzfl.verdicts import bits_verdict, loss_verdicts
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """A finished sweep.
-
-    Attributes:
-        name: its experiment's name.
-        title: one line that says what was trained.
-        runs, rounds, methods: frames of `wzfl.summary`.
-        shows: "accuracy", "loss", "error" of updates, or "reference" (float32 alone).
-    """
-
-    name: str
-    title: str
-    runs: pd.DataFrame
-    rounds: pd.DataFrame
-    methods: pd.DataFrame
-    shows: str
 
 
 def report(
@@ -48,7 +30,7 @@ def report(
         introduction,
         what_was_run(runs, skipped),
     ]
-    parts.append(_sanity(sweeps))
+    parts += [_sanity(sweeps), claims_section(sweeps)]
     for sweep in sweeps:
         if sweep.shows != "reference":
             parts.append(_section(sweep))
@@ -87,7 +69,8 @@ def headline(sweep: Sweep) -> str:
 _INTRODUCTION = """\
 Bits are 8 times the bytes of the payloads, frames \
 included, and only the uplink is counted unless said. All compressors of a setting share seeds, \
-partition, batches and initial weights. Ranges are the smallest and largest value over seeds. The \
+partition, batches and initial weights. Intervals, in brackets, are 95 % bootstrap \
+intervals of the mean over seeds; of three seeds or fewer that is their range. The \
 target of a setting is float32's mean final accuracy less one point. History's error is |side \
 information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps, \
 above 1 coding without it would do better.
@@ -99,8 +82,7 @@ runs of the same seed. All compressors of a setting share seeds, partition, batc
 but each goes its own way: errors change the weights. History's error is that of the side information \
 alone; 0 dB where there is none. A payload has failed if the server noticed that it could not read all \
 of it. Bits are those of the uplink, 8 times the bytes of the payloads, frames included; what the server \
-broadcasts beside its weights is in `downlink_bits` of runs.csv. Ranges of losses are the smallest and \
-largest value over seeds.
+broadcasts beside its weights is in `downlink_bits` of runs.csv.
 """
 
 
@@ -128,7 +110,7 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
     for sweep in sweeps:
         baseline = sweep.runs[(sweep.runs.compressor == BASELINE) & (sweep.runs.loss == 0)]
         for partition, runs in baseline.groupby("partition"):
-            low, high = runs.final_accuracy.min(), runs.final_accuracy.max()
+            low, high = mean_interval(runs.final_accuracy.to_numpy())
             rows.append(
                 {
                     "setting": sweep.title,
@@ -137,7 +119,7 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
                     "rounds": int(runs.rounds.max()),
                     "seeds": len(runs),
                     "final test accuracy": f"{runs.final_accuracy.mean():.4f}",
-                    "range": f"{low:.4f} to {high:.4f}",
+                    "95 % interval": f"{low:.4f} to {high:.4f}",
                     "uplink per client": markdown.size(
                         float((runs.uplink_bits / runs.clients).mean())
                     ),

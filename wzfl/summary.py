@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from wzfl.intervals import mean_interval
 from wzfl.results import SweepFolder, load_rounds
 
 # What tells settings of a comparison apart, besides the seed.
@@ -18,6 +20,25 @@ ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
 RUNS, ROUNDS = "runs.csv", "rounds.csv.gz"
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        name: its experiment's name.
+        title: one line that says what was trained.
+        runs, rounds, methods: frames of `load_sweep` and `methods`.
+        shows: "accuracy", "loss", "error" of updates, "faults", or "reference" (float32 alone).
+    """
+
+    name: str
+    title: str
+    runs: pd.DataFrame
+    rounds: pd.DataFrame
+    methods: pd.DataFrame
+    shows: str
 
 
 def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -125,7 +146,7 @@ def bits_to_target(rounds: pd.DataFrame, target: float) -> pd.DataFrame:
 
 
 def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
-    """One row per compressor and bitrate: means over seeds, and their smallest and largest value.
+    """One row per compressor and bitrate: means over seeds, and their 95 % bootstrap intervals.
 
     `bits_to_target` is NaN unless every seed reached the target; `ratio` is float32's bits to target
     over it. `excess_loss` is the final training loss above float32's of the same seed.
@@ -145,19 +166,21 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
         client_floats=("client_floats", "first"),
         diverged=("diverged_in_round", "count"),
         accuracy=("final_accuracy", _strict_mean),
-        accuracy_low=("final_accuracy", "min"),
-        accuracy_high=("final_accuracy", "max"),
+        accuracy_low=("final_accuracy", _low),
+        accuracy_high=("final_accuracy", _high),
         train_loss=("final_train_loss", _strict_mean),
-        train_loss_low=("final_train_loss", "min"),
-        train_loss_high=("final_train_loss", "max"),
+        train_loss_low=("final_train_loss", _low),
+        train_loss_high=("final_train_loss", _high),
         excess_loss=("excess_loss", _strict_mean),
-        excess_loss_low=("excess_loss", "min"),
-        excess_loss_high=("excess_loss", "max"),
+        excess_loss_low=("excess_loss", _low),
+        excess_loss_high=("excess_loss", _high),
         error=("error", "mean"),
         failures=("failures", "mean"),
         side_information_error=("side_information_error", "mean"),
         uplink_per_client=("uplink_per_client", "mean"),
         bits_to_target=("bits_to_target", _strict_mean),
+        bits_to_target_low=("bits_to_target", _low),
+        bits_to_target_high=("bits_to_target", _high),
     ).reset_index()
     baseline = table.loc[table.compressor == BASELINE, "bits_to_target"]
     table["ratio"] = (baseline.iloc[0] if len(baseline) else float("nan")) / table.bits_to_target
@@ -183,6 +206,22 @@ def best_by_compressor(table: pd.DataFrame) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values("bits_to_target", ignore_index=True)
+
+
+def _low(values: pd.Series) -> float:
+    return _interval(values)[0]
+
+
+def _high(values: pd.Series) -> float:
+    return _interval(values)[1]
+
+
+def _interval(values: pd.Series) -> tuple[float, float]:
+    """Of the mean; NaN where that is."""
+    if values.isna().any():
+        return float("nan"), float("nan")
+    low, high = mean_interval(values.to_numpy())
+    return float(low), float(high)
 
 
 def _strict_mean(values: Iterable[float]) -> float:

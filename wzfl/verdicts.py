@@ -7,7 +7,7 @@ import pandas as pd
 from wzfl import markdown
 from wzfl.summary import BASELINE, best_by_compressor
 
-_OURS = ("wyner_ziv", "slepian_wolf", "learned_slepian_wolf")  # codes with side information
+INFORMED = ("wyner_ziv", "slepian_wolf", "learned_slepian_wolf")  # codes with side information
 
 
 def bits_verdict(methods: pd.DataFrame) -> str:
@@ -47,7 +47,7 @@ def _contenders(rows: pd.DataFrame, column: str) -> tuple[Any, dict[str, Any]]:
         known = among.dropna(subset=column).sort_values(column)
         return known.iloc[0] if len(known) else None
 
-    informed = rows.compressor.str.startswith(_OURS)
+    informed = rows.compressor.str.startswith(INFORMED)
     kinds = {
         "without client memory": rows[~informed & (rows.client_floats == 0)],
         "with client memory": rows[~informed & (rows.client_floats > 0)],

@@ -1,0 +1,75 @@
+"""The paper's claims are judged by intervals, from runs of the same seed."""
+
+import pandas as pd
+import pytest
+
+from wzfl.claims import claims_section, differences
+from wzfl.summary import Sweep
+
+BITRATES = (0.5, 1.0)
+
+
+def runs_of(*rows):
+    """compressor, bitrate, accuracies by seed, and how far off the server's history was."""
+    frame = pd.DataFrame(
+        [
+            {"compressor": name, "bitrate": bitrate, "seed": seed, "final_accuracy": accuracy}
+            | {"side_information_error": error, "id": f"{name}-{bitrate:g}-{seed}"}
+            for name, bitrate, accuracies, error in rows
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    )
+    memory = frame.compressor.map({"topk": 100}).fillna(0)
+    return frame.assign(loss=0.0, client_floats=memory, side_information="last")
+
+
+RUNS = runs_of(
+    ("none", 32.0, (0.9, 0.91, 0.92), 1.0),
+    ("wyner_ziv", 0.5, (0.80, 0.81, 0.82), 2.0),
+    ("wyner_ziv", 1.0, (0.88, 0.90, 0.92), 0.5),
+    ("slepian_wolf", 1.0, (0.88, 0.90, 0.92), 0.5),
+    ("qsgd", 0.5, (0.70, 0.72, 0.71), 1.0),
+    ("qsgd", 1.0, (0.89, 0.89, 0.91), 1.0),
+    ("topk", 1.0, (0.93, 0.955, 0.97), 1.0),
+)
+
+
+def section(runs, shows="accuracy"):
+    empty = pd.DataFrame()
+    return claims_section([Sweep("s", "a setting", runs, empty, empty, shows)])
+
+
+def test_differences_are_to_schemes_without_side_information():
+    found = differences(RUNS, "final_accuracy", 100)
+    assert set(found) == {("qsgd", 0.5), ("qsgd", 1.0), ("topk", 1.0)}
+    assert found["qsgd", 0.5].mean == pytest.approx(10)
+    assert found["topk", 1.0].mean == pytest.approx(-5.1667, abs=1e-4)
+
+
+def test_a_verdict_needs_an_interval_without_zero():
+    text = section(RUNS)
+    assert "- against qsgd the claim holds (ahead at 0.5 bit; undecided at 1 bit)." in text
+    assert "- against topk* the claim fails (behind at 1 bit)." in text
+    assert "| qsgd      | **+10.00 (+7.52 to +12.48)**, p = 0.0033 |" in text
+    assert "qsgd-1-2 topk-1-0" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"), [(0.5, "holds"), (1.5, "fails"), (float("nan"), "undecided")]
+)
+def test_history_is_judged_at_the_highest_bitrate(error, verdict):
+    code = RUNS.compressor.eq("wyner_ziv") & RUNS.bitrate.eq(1)
+    text = section(
+        RUNS.assign(side_information_error=RUNS.side_information_error.mask(code, error))
+    )
+    assert f"| a setting | {verdict} " in text
+
+
+def test_less_loss_is_better():
+    text = section(RUNS.assign(final_train_loss=RUNS.final_accuracy), "loss")
+    assert "- against qsgd the claim fails (behind at 0.5 bit; undecided at 1 bit)." in text
+
+
+def test_without_the_scheme_there_is_nothing_to_judge():
+    assert section(RUNS[RUNS.compressor != "wyner_ziv"]) == ""
+    assert section(RUNS, "error") == ""
