@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar faults rate-distortion \
+.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults rate-distortion \
 	draw test peers benchmark benchmark-peers format clean
 
 help:  ## Show this list
@@ -27,9 +27,10 @@ beyond:  ## Errors of codes with and without side information, an hour and a hal
 convex:  ## Loss against bits on a convex problem with clients that differ, half an hour
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
-accuracy-cifar:  ## The same for a small CNN, two hours
+accuracy-cifar:  ## The same for a small CNN, an hour
+tune:  ## Which step size suits which compressor, ten minutes
 faults:  ## Accuracy where payloads are lost, a quarter of an hour
-smoke beyond convex correlation accuracy-mnist accuracy-cifar faults: $(INSTALLED)
+smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
 
 rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training, half an hour

@@ -13,6 +13,7 @@ import pandas as pd
 from plans import Plan, parse_plan
 from plot_correlation import draw_correlation
 from rate_distortion_figures import draw_rate_distortion
+from step_sizes import report_step_sizes
 
 from wzfl.error_plots import errors_by_round
 from wzfl.fault_plots import accuracy_by_loss
@@ -32,6 +33,8 @@ def draw(plan: Plan, skipped: dict[str, str]) -> Path | None:
     shown = {entry["shows"] for entry in plan.experiments}
     if "correlation" in shown:
         report_path = draw_correlation(plan, skipped)
+    elif "step sizes" in shown:
+        report_path = report_step_sizes(plan, skipped)
     else:
         report_path = _draw_sweeps(plan, skipped)
     if not report_path and not vectors:

@@ -1,0 +1,74 @@
+"""Step sizes: found by runs of their own, and used by the experiments that say so."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import step_sizes
+from hydra import compose, initialize_config_dir
+from plans import Plan, load_plan
+from test_report import write_run
+
+from wzfl.config import conf_dir, step_size
+from wzfl.summary import load_sweep
+from wzfl.tuning import best_step_sizes, tuning_losses
+
+TUNE = Path(step_sizes.__file__).parents[1] / "results" / "tune"
+TUNED = {
+    "tune_cifar": [
+        f"accuracy_cifar_{regime}" for regime in ("by_class_100", "iid_100", "iid_32", "iid_full")
+    ],
+}
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """Losses 1.0 and 0.5 for qsgd at 0.1 and 0.5, none for topk at 0.5, where it diverged."""
+    job = 0
+    for name in ("topk", "qsgd"):
+        for lr, loss in ((0.1, 1.0), (0.5, 0.5)):
+            diverged = name == "topk" and lr == 0.5
+            accuracy = None if diverged else 0.9
+            write_run(tmp_path, "tune", job, name, 1.0, job, accuracy, lr=lr, train_loss=loss)
+            job += 1
+    return tmp_path
+
+
+def test_the_step_size_of_least_loss_is_chosen(tuned):
+    losses = tuning_losses(*load_sweep(tuned, "tune"))
+    assert list(losses.index) == [("qsgd", 1.0), ("topk", 1.0)]
+    assert list(losses.columns) == [0.1, 0.5]
+    assert losses.loc[("qsgd", 1.0)].tolist() == [1.0, 0.5]
+    assert pd.isna(losses.loc[("topk", 1.0), 0.5])
+    assert best_step_sizes(losses).to_dict() == {("qsgd", 1.0): 0.5, ("topk", 1.0): 0.1}
+
+
+def test_where_all_diverge_there_is_none_to_choose(tuned):
+    runs, rounds = load_sweep(tuned, "tune")
+    losses = tuning_losses(runs.assign(diverged_in_round=2.0), rounds)
+    assert losses.shape[0] == 2
+    assert best_step_sizes(losses).empty
+
+
+def test_the_report_shows_what_was_tried(tuned):
+    entries = [{"name": "tune", "title": "a setting"}, {"name": "absent", "title": "another"}]
+    path = step_sizes.report_step_sizes(Plan("make tune", entries, tuned), {})
+    text = path.read_text()
+    assert "| qsgd         | 1         | 1.0000     | **0.5000** |" in text
+    assert "| topk         | 1         | **1.0000** | —          |" in text
+    assert "- `absent`: has no finished run" in text
+    assert len(pd.read_csv(tuned / "runs.csv")) == 4
+
+
+@pytest.mark.parametrize("entry", load_plan("tune"), ids=lambda entry: entry["name"])
+def test_experiments_use_the_step_sizes_that_were_found(entry):
+    """What was measured is what conf/ says, by compressor and bitrate."""
+    runs, rounds = load_sweep(TUNE, entry["name"])
+    if runs.empty:
+        pytest.skip("no results/tune")
+    found = best_step_sizes(tuning_losses(runs, rounds))
+    for experiment in TUNED[entry["name"]]:
+        with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+            config = compose("train", [f"experiment={experiment}"])
+        for (compressor, bitrate), lr in found.items():
+            assert step_size(config.lr_of, compressor, bitrate) == lr, (experiment, compressor)

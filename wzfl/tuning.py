@@ -1,0 +1,70 @@
+"""Which step size suits which compressor, from runs of a seed that no comparison uses."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from wzfl import markdown
+from wzfl.plots import in_order, label
+from wzfl.report import generated_by, what_was_run
+from wzfl.summary import LAST_ROUNDS, METHOD
+
+_INTRODUCTION = """\
+Training losses, the mean over the last ten rounds of one run, by the server's step size: the same few for \
+every compressor and bitrate, on a seed that no comparison uses. The least, in bold, is what `lr_of` of the \
+experiments named says; at an end of the row a better one may lie beyond it. Losses of runs that diverged \
+are none.
+"""
+
+
+def tuning_losses(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
+    """Training losses of the last rounds: a row per compressor and bitrate, a column per step size.
+
+    NaN where the run diverged.
+
+    Args:
+        runs, rounds: frames of `wzfl.summary.load_sweep`.
+    """
+    last = rounds.groupby("id").train_loss.apply(lambda losses: losses.tail(LAST_ROUNDS).mean())
+    finite = runs[runs.diverged_in_round.isna()]
+    losses = finite.assign(loss=finite.id.map(last)).pivot_table("loss", METHOD, "lr")
+    methods = pd.MultiIndex.from_frame(runs[METHOD].drop_duplicates())
+    table = losses.reindex(methods)
+    order = {name: place for place, name in enumerate(in_order(runs.compressor))}
+    return table.sort_index(key=lambda level: level.map(lambda value: order.get(value, value)))
+
+
+def best_step_sizes(losses: pd.DataFrame) -> pd.Series:
+    """The step size of least loss, by compressor and bitrate; none where all diverged."""
+    return losses.dropna(how="all").idxmin(axis=1)
+
+
+def tuning_report(
+    settings: Mapping[str, pd.DataFrame],
+    runs: pd.DataFrame,
+    skipped: Mapping[str, str],
+    command: str,
+) -> str:
+    """Markdown, from tables of `tuning_losses` by title, and all runs."""
+    sections = [f"## {title}\n\n{_table(losses)}\n" for title, losses in settings.items()]
+    return "\n".join(
+        [
+            "# Step sizes\n",
+            generated_by(command),
+            _INTRODUCTION,
+            what_was_run(runs, skipped),
+            *sections,
+        ]
+    )
+
+
+def _table(losses: pd.DataFrame) -> str:
+    best, rows = best_step_sizes(losses), []
+    for method, own in zip(losses.index.tolist(), losses.to_dict("records"), strict=True):
+        chosen = best.get(method)
+        cells = {
+            f"{lr:g}": f"**{loss:.4f}**" if lr == chosen else markdown.number(loss, ".4f")
+            for lr, loss in own.items()
+        }
+        rows.append({"compressor": label(method[0]), "bitrate": f"{method[1]:g}"} | cells)
+    return markdown.table(pd.DataFrame(rows))
