@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pandas as pd
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,3 +19,14 @@ def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_column_of_the_tables_is_explained():
+    text = (ROOT / "docs/data.md").read_text()
+    sections = re.split(r"^## `([\w.]+)`", text, flags=re.M)
+    told = dict(zip(sections[1::2], sections[2::2], strict=True))
+    for folder in {path.parent for path in (ROOT / "results").rglob("methods.csv")}:
+        for name, section in told.items():
+            columns = pd.read_csv(folder / name, nrows=0).columns
+            plain = [re.sub("_(low|high)$", "", column) for column in columns]
+            assert [column for column in plain if f"`{column}`" not in section] == [], folder / name

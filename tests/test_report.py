@@ -14,6 +14,7 @@ import yaml
 from plans import Plan, load_plan
 
 import wzfl
+from wzfl.claims import differences
 from wzfl.error_report import error_section
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.plots import against_bits, by_bitrate, look, save
@@ -187,6 +188,31 @@ def test_the_headline_can_be_computed_from_the_exported_rounds(results):
     pd.testing.assert_series_equal(
         names["bits"].dropna(), expected, check_names=False, check_exact=False
     )
+
+
+def test_the_report_s_numbers_are_a_line_each(results, sweep):
+    """By the lines of docs/data.md."""
+    entry = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
+    draw.draw(planned(results, entry), {})
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    read, lines = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(read.replace("results/", f"{results}/"), names)
+    for table in ("runs", "methods"):
+        names[table] = names["table"](f"{table}.csv").query("sweep == 'smoke'")
+    best, lowest, _, accuracy, ahead = re.findall(r"^[^#].*$", lines, re.MULTILINE)
+    expected = best_by_compressor(sweep.methods).set_index("compressor")
+    found = 8e3 * eval(best, names)
+    assert found.to_dict() == pytest.approx(expected.bits_to_target.to_dict(), nan_ok=True)
+    within = expected.lowest_bitrate_within_one_point.dropna().to_dict()
+    assert eval(lowest, names).to_dict() == pytest.approx(within)
+    exec(accuracy, names)
+    (difference,) = (
+        difference.mean
+        for (rival, bitrate), difference in differences(sweep.runs, "final_accuracy", 100).items()
+        if (rival, bitrate) == ("topk", 1)
+    )
+    assert eval(ahead, names)["topk"] == pytest.approx(difference)
 
 
 def test_methods_are_means_over_seeds_and_strict_about_failures(sweep):
