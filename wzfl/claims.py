@@ -135,11 +135,8 @@ def _verdict(by_bitrate: dict[float, Difference], better: int) -> str:
         ahead = difference.mean * better > 0
         word = ("ahead" if ahead else "behind") if difference.sure else "undecided"
         found[word].append(f"{bitrate:g}")
-    verdict = {
-        (True, False): "holds",
-        (False, True): "fails",
-        (True, True): "holds in part",
-        (False, False): "is undecided",
-    }[bool(found["ahead"]), bool(found["behind"])]
+    if not found["ahead"] and not found["behind"]:
+        return "is undecided at every bitrate"
+    verdict = "holds" if not found["behind"] else "holds in part" if found["ahead"] else "fails"
     at = [f"{word} at {', '.join(bitrates)} bit" for word, bitrates in found.items() if bitrates]
     return f"{verdict} ({'; '.join(at)})"
