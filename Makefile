@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults rate-distortion \
-	draw test peers benchmark benchmark-peers format clean
+	draw test peers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test: $(INSTALLED)  ## Lint, check types, run all tests
 peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/pytest tests/test_peers.py
+
+kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, half an hour
+	$(BIN)/python scripts/kill_sweeps.py
 
 benchmark: $(INSTALLED)  ## Time rounds and codecs, beside other simulators if installed
 	$(BIN)/python scripts/benchmark.py
