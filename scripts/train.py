@@ -79,9 +79,10 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     if state.round:
         log.info("run %s goes on after round %d", folder.id, state.round)
     tracker = build(config.tracking)
-    tracker.start(folder.id, settings, Path(config.results_dir))
+    tracker.start(folder.id, settings, Path(config.results_dir), goes_on=state.round > 0)
+    for record in partial.rounds():
+        tracker.log(record)
     summary: dict[str, Any] = {"diverged_in_round": None}
-    total_uplink = int(partial.total("uplink_bits"))
     records = simulate(
         federation, state, config.rounds, config.eval_every, data.test_x, data.test_y
     )
@@ -98,9 +99,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     )
     try:
         for record in partial.record(records, state):
-            total_uplink += int(record["uplink_bits"])
-            numbers = {key: record[key] for key in COLUMNS}
-            tracker.log({**numbers, "total_uplink_bits": total_uplink})
+            tracker.log({key: record[key] for key in COLUMNS})
             bar.update()
     except Diverged as error:
         log.warning("run %s diverged: %s", folder.id, error)

@@ -1,5 +1,7 @@
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,32 @@ import torch
 
 from wzfl.public import Public
 
-os.environ["WANDB_SILENT"] = "true"
+# No test talks to W&B, nor to those whom it tells how it is used.
+os.environ |= {"WANDB_SILENT": "true", "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 CLIENTS = 3
+
+
+def finished(root):
+    folders = [path for path in Path(root, "runs").glob("*") if path.is_dir()]
+    return sorted(path.name for path in folders if path.suffix != ".partial")
+
+
+def started(folder, arguments):
+    """A process of scripts/train.py in `folder`, which has written a checkpoint."""
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "train.py"), *arguments],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("results/runs/*/round_*.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
 
 
 @pytest.fixture

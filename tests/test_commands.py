@@ -3,10 +3,8 @@
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pandas as pd
 import pytest
 import train
 import yaml
-from conftest import SCRIPTS
+from conftest import SCRIPTS, finished, started
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
@@ -23,11 +21,6 @@ QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threa
 def command(call):
     """Calls scripts/train.py in this process; returns its exit status and what it printed."""
     return partial(call, train)
-
-
-def finished(root):
-    folders = [path for path in Path(root, "runs").glob("*") if path.is_dir()]
-    return sorted(path.name for path in folders if path.suffix != ".partial")
 
 
 def test_a_run_says_what_it_does_and_leaves_its_folder(command):
@@ -154,20 +147,6 @@ def test_a_diverged_run_is_recorded_as_such(command):
     assert metadata["summary"]["diverged_in_round"] == len(rounds) + 1
 
 
-def started(folder, arguments):
-    """A process of scripts/train.py in `folder`, which has written a checkpoint."""
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "train.py"), *arguments],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("results/runs/*/round_*.safetensors")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return process
-
-
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, stop):
     arguments = [*QUICK, "rounds=300", "checkpoint_every=3"]
@@ -205,48 +184,6 @@ def test_a_killed_worker_ends_the_sweep_which_goes_on_later(tmp_path, command):
     assert status == 0
     assert "goes on after round" in printed
     assert len(finished("results")) == 3
-
-
-def wandb_records(path):
-    """The records of an offline run: protobufs in a log of 32 KiB blocks, as LevelDB writes them."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, place, parts = path.read_bytes(), 7, b""
-    while place < len(data):
-        left = -place % 32768 or 32768
-        if left < 7:
-            place += left
-            continue
-        length, kind = struct.unpack_from("<HB", data, place + 4)
-        parts += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # a whole record, or its last part
-            yield wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
-
-
-def test_wandb_keeps_an_offline_run(command):
-    arguments = [argument for argument in QUICK if argument != "tracking=none"]
-    assert command("-m", *arguments, "sweep=mine")[0] == 0
-    (path,) = Path("results/wandb").glob("offline-run-*/run-*.wandb")
-    history, group = [], None
-    for record in wandb_records(path):
-        if record.WhichOneof("record_type") == "run":
-            group = record.run.run_group
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            history.append(
-                {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items}
-            )
-    assert group == "mine"
-    (run,) = finished("results")
-    rounds = pd.read_csv(f"results/runs/{run}/rounds.csv")
-    assert [record["round"] for record in history] == rounds["round"].tolist()
-    assert [record["train_loss"] for record in history] == rounds.train_loss.tolist()
-    assert [
-        record["total_uplink_bits"] for record in history
-    ] == rounds.uplink_bits.cumsum().tolist()
-    assert history[-1]["test_accuracy"] == rounds.test_accuracy.iloc[-1]
 
 
 def test_reproduce_goes_on_without_absent_data(tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -96,6 +96,10 @@ class PartialRun:
                     clients.flush()
                     self._keep(state)
                 yield record
+
+    def rounds(self) -> list[dict[str, float]]:
+        """The rounds that are written."""
+        return cast(list[dict[str, float]], load_rounds(self.path).to_dict("records"))
 
     def total(self, column: str) -> float:
         """The sum over all rounds that are written."""

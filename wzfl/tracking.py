@@ -1,23 +1,33 @@
 """Where a run's progress is shown while and after it runs, besides its files."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Told of a run; changes nothing in it."""
+    """Told of a run; changes nothing in it.
 
-    def start(self, run_id: str, config: Mapping[str, Any], results_dir: Path) -> None: ...
+    A run that goes on after its process was killed starts again with `goes_on`, and then has all its
+    rounds logged, those of before first.
+    """
+
+    def start(
+        self, run_id: str, config: Mapping[str, Any], results_dir: Path, goes_on: bool
+    ) -> None: ...
     def log(self, record: Mapping[str, float]) -> None: ...
     def finish(self, summary: Mapping[str, Any]) -> None: ...
+    def keep_report(self, name: str, report: Path) -> None: ...
 
 
 class NoTracking:
     """Tells nobody."""
 
-    def start(self, run_id: str, config: Mapping[str, Any], results_dir: Path) -> None:
+    def start(
+        self, run_id: str, config: Mapping[str, Any], results_dir: Path, goes_on: bool
+    ) -> None:
         pass
 
     def log(self, record: Mapping[str, float]) -> None:
@@ -26,9 +36,34 @@ class NoTracking:
     def finish(self, summary: Mapping[str, Any]) -> None:
         pass
 
+    def keep_report(self, name: str, report: Path) -> None:
+        pass
+
+
+# What each metric is drawn against, and what tables of runs show of it; None: its last value.
+_METRICS = {
+    "total_uplink_bits": ("round", None),
+    "train_loss": ("total_uplink_bits", "min,last"),
+    "test_loss": ("total_uplink_bits", "min,last"),
+    "test_accuracy": ("total_uplink_bits", "max,last"),
+    "uplink_bits": ("round", None),
+    "downlink_bits": ("round", None),
+    "nmse": ("round", "mean,last"),
+    "side_information_error": ("round", "mean,last"),
+    "decode_failures": ("round", "max,last"),
+    "lost": ("round", "max,last"),
+    "refused": ("round", "max,last"),
+    "seconds": ("round", "mean"),
+}
+
 
 class Wandb:
     """Weights & Biases; offline unless told otherwise, so that it needs neither account nor network.
+
+    A run is one run of wandb, of the same id, whatever killed it in between. wandb's own way of going on
+    offline, a second folder that `wandb sync` appends, does not do: rounds after the last checkpoint
+    would be there twice, and those that a killed process had not written yet, not at all. So what goes
+    on offline starts a folder that holds every round, and that of before goes.
 
     Attributes:
         mode: "offline" or "online".
@@ -38,33 +73,86 @@ class Wandb:
     def __init__(self, mode: str = "offline", project: str = "wzfl") -> None:
         self.mode, self.project = mode, project
         self._run: Any = None
+        self._clients_per_round = self._payloads = self._uplink_bits = 0
 
-    def start(self, run_id: str, config: Mapping[str, Any], results_dir: Path) -> None:
-        os.environ.setdefault("WANDB_SILENT", "true")
-        import wandb
-
-        results_dir.mkdir(parents=True, exist_ok=True)
+    def start(
+        self, run_id: str, config: Mapping[str, Any], results_dir: Path, goes_on: bool
+    ) -> None:
         names = config["names"]
-        self._run = wandb.init(
-            mode=self.mode,  # type: ignore[arg-type]
-            project=self.project,
-            dir=str(results_dir),
-            id=run_id,
-            resume="allow" if self.mode == "online" else None,
+        self._clients_per_round, self._payloads, self._uplink_bits = (
+            config["clients_per_round"],
+            0,
+            0,
+        )
+        self._run = self._begin(
+            run_id,
+            results_dir,
+            # Without, what a server has of a run of that id is replaced.
+            resume="allow" if goes_on and self.mode == "online" else None,
+            job_type="train",
             name=f"{names['compressor']}-{names['dataset']}-seed{config['seed']}-{run_id[:6]}",
             group=config["sweep"],
             tags=[names["compressor"], names["dataset"], names["partition"]],
             config=dict(config) | {"run_id": run_id},
-            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
         )
         self._run.define_metric("round")
-        self._run.define_metric("total_uplink_bits", step_metric="round")
-        for metric in ("train_loss", "test_loss", "test_accuracy"):
-            self._run.define_metric(metric, step_metric="total_uplink_bits")
+        for metric, (against, shown) in _METRICS.items():
+            self._run.define_metric(metric, step_metric=against, summary=shown)
 
     def log(self, record: Mapping[str, float]) -> None:
-        self._run.log({key: value for key, value in record.items() if value == value})
+        self._uplink_bits += int(record["uplink_bits"])
+        self._payloads += self._clients_per_round
+        step = int(record["round"])
+        # The server has those before from the process that was killed.
+        if step >= self._run.starting_step:
+            numbers = {key: value for key, value in record.items() if value == value}
+            self._run.log(numbers | {"total_uplink_bits": self._uplink_bits}, step=step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._run.summary.update(dict(summary))
+        if self._payloads:
+            sent = self._payloads * summary["dim"]
+            self._run.summary["bits_per_coordinate"] = self._uplink_bits / sent
         self._run.finish()
+
+    def keep_report(self, name: str, report: Path) -> None:
+        """Makes a report and the folder figures/ beside it an artifact of a run of its own.
+
+        That run's id is the report's name, so that a report that is drawn again replaces it; of the
+        artifact, a server then has another version if a file has changed.
+        """
+        run = self._begin(f"report-{name}", report.parent, job_type="report", tags=[name])
+        # Copied, because figures may be drawn again before they are uploaded; next to the run, because
+        # wandb's own copies would stay in the user's folders for ever.
+        copy = Path(run.dir).parent / "report"
+        shutil.copytree(report.parent / "figures", copy / "figures")
+        shutil.copy(report, copy)
+        artifact = _wandb().Artifact(f"report-{name}", type="report")
+        artifact.add_dir(str(copy), policy="immutable", skip_cache=True)
+        run.log_artifact(artifact)
+        run.finish()
+
+    def _begin(self, run_id: str, results_dir: Path, **settings: Any) -> Any:
+        if self.mode == "offline":
+            # Else wandb reports on itself over the network, offline too; it looks here when imported.
+            os.environ["WANDB_ERROR_REPORTING"] = "false"
+        wandb = _wandb()
+        results_dir.mkdir(parents=True, exist_ok=True)
+        for earlier in (results_dir / "wandb").glob(f"offline-run-*-{run_id}"):
+            shutil.rmtree(earlier)
+        return wandb.init(
+            mode=self.mode,
+            project=self.project,
+            dir=str(results_dir.absolute()),
+            id=run_id,
+            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
+            **settings,
+        )
+
+
+def _wandb() -> Any:
+    """wandb, which takes a second to import and is not asked for in every run."""
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    return wandb

@@ -1,0 +1,148 @@
+"""What wandb has of runs and reports, read back with wandb's own reader, or sent to a server of ours."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import train
+from conftest import SCRIPTS, finished, started
+from wandb_server import wandb_server
+
+from wzfl.partial_run import COLUMNS
+
+RUN = ["dataset=digits", "model=logistic", "threads=1", "compressor=qsgd", "bitrate=4"]
+LONG = [*RUN, "rounds=300", "checkpoint_every=3"]
+WANDB = [sys.executable, "-m", "wandb"]
+
+
+@pytest.fixture
+def command(call):
+    """Calls scripts/train.py in this process; returns its exit status and what it printed."""
+    return partial(call, train)
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A W&B server at which processes that tests start are logged in."""
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("WANDB_MODE")
+        # Else they would share the process that writes for this one.
+        monkeypatch.delenv("WANDB_SERVICE", raising=False)
+        yield server
+
+
+def records(path, kind):
+    """The records of one kind in a .wandb file, as `wandb leet inspect` reads them."""
+    done = subprocess.run(
+        [*WANDB, "leet", "inspect", "--json", path], capture_output=True, text=True, check=True
+    )
+    lines = map(json.loads, done.stdout.splitlines())
+    return [line[kind] for line in lines if line["type"] == kind]
+
+
+def history(path):
+    return [record["item"] for record in records(path, "history")]
+
+
+def killed(folder, arguments):
+    """Starts a run in `folder` and kills it after a checkpoint; its id."""
+    process = started(folder, arguments)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    (partial,) = folder.glob("results/runs/*.partial")
+    return partial.stem
+
+
+def same_rounds(history, rounds):
+    """Whether a history has exactly these rounds, with exactly these values."""
+    logged = pd.DataFrame(history)
+    assert logged["_step"].tolist() == logged["round"].tolist() == rounds["round"].tolist()
+    pd.testing.assert_frame_equal(logged[list(COLUMNS)], rounds[list(COLUMNS)], check_dtype=False)
+    assert logged.total_uplink_bits.tolist() == rounds.uplink_bits.cumsum().tolist()
+
+
+def rounds_of(run, folder="."):
+    return pd.read_csv(Path(folder, "results/runs", run, "rounds.csv"))
+
+
+def test_an_offline_run_is_kept_with_its_sweep_and_metrics(command):
+    assert command("-m", *RUN, "rounds=6", "sweep=mine")[0] == 0
+    (run,) = finished("results")
+    (path,) = Path("results/wandb").glob(f"offline-run-*-{run}")
+    same_rounds(history(path), rounds_of(run))
+
+    (record,) = records(path, "run")
+    assert record["run_group"] == "mine"
+    assert record["job_type"] == "train"
+    assert record["tags"] == ["qsgd", "digits", "iid"]
+    assert record["config"]["update"]["run_id"] == run == record["run_id"]
+
+    metrics = {metric["name"]: metric for metric in records(path, "metric")}
+    assert set(metrics) == {*COLUMNS, "total_uplink_bits"}
+    for name in ("train_loss", "test_loss", "test_accuracy"):
+        assert metrics[name]["step_metric"] == "total_uplink_bits"
+    assert metrics["nmse"]["step_metric"] == "round"
+
+
+def test_a_summary_has_the_best_and_the_last(command):
+    command(*RUN, "rounds=12")
+    (run,) = finished("results")
+    (path,) = Path("results/wandb").glob(f"offline-run-*-{run}")
+    done = subprocess.run(
+        [*WANDB, "leet", "inspect", "--summary", "--json", path], capture_output=True, check=True
+    )
+    summary, rounds = json.loads(done.stdout)["summary"], rounds_of(run)
+    accuracy = rounds.test_accuracy.dropna()
+    assert summary["test_accuracy"] == {"max": accuracy.max(), "last": accuracy.iloc[-1]}
+    assert summary["train_loss"]["min"] == rounds.train_loss.min()
+    assert summary["total_uplink_bits"] == rounds.uplink_bits.sum()
+    assert summary["bits_per_coordinate"] == rounds.uplink_bits.sum() / (12 * 10 * 650)
+    assert summary["dim"] == 650
+
+
+def test_a_run_that_goes_on_is_one_run_with_each_round_once(tmp_path, command, server):
+    run = killed(tmp_path, LONG)
+    assert "goes on after round" in command(*LONG)[1]
+    (path,) = Path("results/wandb").glob("offline-run-*")
+    same_rounds(history(path), rounds_of(run))
+    assert server.requests == []
+
+    subprocess.run([*WANDB, "sync", "results/wandb"], check=True, timeout=120)
+    same_rounds(server.history(run), rounds_of(run))
+
+
+def test_an_upload_replaces_that_of_a_part(tmp_path, command, server):
+    run = killed(tmp_path, LONG)
+    subprocess.run([*WANDB, "sync", "results/wandb"], cwd=tmp_path, check=True, timeout=120)
+    command(*LONG)
+    subprocess.run([*WANDB, "sync", "results/wandb"], check=True, timeout=120)
+    same_rounds(server.history(run), rounds_of(run))
+    again = subprocess.run([*WANDB, "sync", "results/wandb"], capture_output=True, text=True)
+    assert "No runs to sync" in again.stderr
+
+
+def test_a_run_that_goes_on_online_continues_what_the_server_has(tmp_path, server):
+    online = [*LONG, "tracking.mode=online"]
+    run = killed(tmp_path, online)
+    server.histories[run] = server.histories.get(run, [])[:2]
+    subprocess.run([sys.executable, SCRIPTS / "train.py", *online], cwd=tmp_path, check=True)
+    same_rounds(server.history(run), rounds_of(run, tmp_path))
+
+
+def test_an_offline_run_talks_to_nobody(tmp_path, server):
+    environment = {k: v for k, v in os.environ.items() if k != "WANDB_ERROR_REPORTING"}
+    subprocess.run(
+        [sys.executable, SCRIPTS / "train.py", *RUN, "rounds=2"],
+        cwd=tmp_path, env=environment, check=True,
+    )  # fmt: skip
+    assert list(tmp_path.glob("results/wandb/offline-run-*"))
+    assert server.requests == []
