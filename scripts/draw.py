@@ -2,7 +2,7 @@
 
 Without the runs, from the tables that were made of them.
 
-python scripts/draw.py [--preset default] [--results-dir results]
+python scripts/draw.py [--preset default] [--results-dir results] [--tracking wandb]
 """
 
 import sys
@@ -41,6 +41,8 @@ def draw(plan: Plan, skipped: dict[str, str]) -> Path | None:
         sys.exit(
             f"error: no finished experiments in {plan.results_dir}; run `{plan.command}` first"
         )
+    if report_path:
+        plan.track(report_path)
     return report_path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from wzfl.config import conf_dir
+from wzfl.config import build, conf_dir, load_group
 
 _DEFAULT = "default"
 
@@ -20,11 +20,18 @@ class Plan:
         command: what reproduces it.
         experiments: its entries, in order.
         results_dir: where its results are.
+        tracking: the file of conf/tracking/ that says who is told of its report.
     """
 
     command: str
     experiments: list[dict[str, Any]]
     results_dir: Path
+    tracking: str = "none"
+
+    def track(self, report: Path) -> None:
+        """Tells who is to be told of the report, and of the figures beside it."""
+        tracker = build(load_group("tracking", self.tracking))
+        tracker.keep_report(self.command.removeprefix("make "), report)
 
 
 def load_plan(preset: str) -> list[dict[str, Any]]:
@@ -41,12 +48,15 @@ def parse_plan(description: str | None, preset: str = _DEFAULT) -> Plan:
     parser.add_argument(
         "--results-dir", type=Path, help="where results are (results, or results/PRESET)"
     )
+    trackers = sorted(path.stem for path in (conf_dir() / "tracking").glob("*.yaml"))
+    parser.add_argument("--tracking", default="wandb", choices=trackers, help="(wandb)")
     asked = parser.parse_args()
     below = "" if asked.preset == _DEFAULT else asked.preset
     return Plan(
         f"make {below or 'reproduce'}",
         load_plan(asked.preset),
         asked.results_dir or Path("results") / below,
+        asked.tracking,
     )
 
 

@@ -1,6 +1,6 @@
 """Draws how good side information was over rounds, by policy, from finished runs; trains nothing.
 
-    python scripts/plot_correlation.py [--results-dir results/correlation]
+    python scripts/plot_correlation.py [--results-dir results/correlation] [--tracking wandb]
 
 Reads the runs of `make correlation`; writes figures/history_by_policy, history.csv and report.md.
 """
@@ -46,6 +46,7 @@ def main() -> None:
         sys.exit(
             f"error: no finished experiments in {plan.results_dir}; run `{plan.command}` first"
         )
+    plan.track(path)
     print(path)
 
 

@@ -1,6 +1,6 @@
 """Runs the experiments of conf/reproduce.yaml whose data sets are there, then draws and reports.
 
-    python scripts/reproduce.py [--preset default] [--results-dir results]
+    python scripts/reproduce.py [--preset default] [--results-dir results] [--tracking wandb]
 
 What is finished already is not trained again. Exit status 1 if a run failed.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from draw import draw
-from plans import parse_plan
+from plans import Plan, parse_plan
 from run_command import run_command
 
 from wzfl.config import build, load_group
@@ -33,7 +33,7 @@ def main() -> int:
             skipped[entry["name"]] = reason
             continue
         print(f"[{place}/{len(plan.experiments)}] {entry['name']}: {entry['title']}", flush=True)
-        if not _sweep(entry["name"], plan.results_dir):
+        if not _sweep(entry["name"], plan):
             failed.append(entry["name"])
     done = [entry for entry in plan.experiments if entry["name"] not in skipped]
     skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
@@ -66,10 +66,12 @@ def say_missing(missing: dict[str, str]) -> None:
         print(f"going on without: {reason}", flush=True)
 
 
-def _sweep(name: str, results_dir: Path) -> bool:
+def _sweep(name: str, plan: Plan) -> bool:
     """Whether all runs of the experiment are there in the end."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "-m", f"experiment={name}"]
-    command.append(f"results_dir={results_dir}")
+    command.append(f"results_dir={plan.results_dir}")
+    if plan.tracking == "none":  # else it is as the experiment says
+        command.append("tracking=none")
     return subprocess.run(command, env=os.environ, check=False).returncode == 0
 
 

@@ -311,6 +311,17 @@ def test_draw_writes_tables_figures_and_report(results):
     assert (results / "figures" / "accuracy_vs_bits_digits.pdf").exists()
 
 
+def test_wandb_has_the_report_where_that_is_asked_for(results):
+    plan = planned(results, *load_plan("smoke"))
+    draw.draw(plan, {})
+    assert not (results / "wandb").exists()
+    draw.draw(replace(plan, tracking="wandb"), {})
+    (run,) = (results / "wandb").glob("offline-run-*-report-reproduce")
+    assert (run / "report/report.md").read_text() == (results / "report.md").read_text()
+    kept = {path.name for path in (run / "report/figures").iterdir()}
+    assert kept == {path.name for path in (results / "figures").iterdir()}
+
+
 def test_measurements_without_training_have_a_report_of_their_own(results):
     for name, bitrate in (("eden", 1), ("eden", 0.5), ("wyner_ziv", 2), ("none", 32)):
         compressor = wzfl.build_compressor(name, bitrate=bitrate)
