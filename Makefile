@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults rate-distortion \
-	draw test peers kills benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test peers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,23 @@ rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without tr
 
 draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothing (PRESET=beyond: of that)
 	$(BIN)/python scripts/draw.py --preset $(or $(PRESET),default)
+
+TRACKED = $(or $(FOLDER),results/$(if $(filter-out default,$(PRESET)),$(PRESET)/)wandb)
+
+dashboard: $(INSTALLED)  ## Look at tracked runs in the terminal (PRESET=beyond: at those; FOLDER=...: at any)
+	@test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
+		{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
+	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(TRACKED)
+
+wandb-sync: $(INSTALLED)  ## Upload tracked runs that are not uploaded yet, with an account (PRESET, FOLDER as above)
+	@test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
+		{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
+	$(BIN)/wandb sync $(TRACKED)
+
+wandb-workspace: $(INSTALLED)  ## Make a saved view of uploaded runs (ENTITY=user or team)
+	@test -n "$(ENTITY)" || { echo "whose project? make wandb-workspace ENTITY=user-or-team"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,dashboards]'
+	$(BIN)/python scripts/wandb_workspace.py --entity $(ENTITY)
 
 test: $(INSTALLED)  ## Lint, check types, run all tests
 	$(BIN)/ruff check .

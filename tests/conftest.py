@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from wandb_server import wandb_server
 
 from wzfl.public import Public
 
@@ -61,6 +62,19 @@ def call(monkeypatch, tmp_path, capfd):
         return status, printed.out + printed.err
 
     return run
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    """A W&B server at which processes that tests start are logged in."""
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("WANDB_MODE")
+        # Else they would share the process that writes for this one.
+        monkeypatch.delenv("WANDB_SERVICE", raising=False)
+        yield server
 
 
 @pytest.fixture

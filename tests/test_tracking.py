@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import train
 from conftest import SCRIPTS, finished, started
-from wandb_server import wandb_server
 
 from wzfl.partial_run import COLUMNS
+from wzfl.tracking import Wandb
 
 RUN = ["dataset=digits", "model=logistic", "threads=1", "compressor=qsgd", "bitrate=4"]
 LONG = [*RUN, "rounds=300", "checkpoint_every=3"]
@@ -25,19 +25,6 @@ WANDB = [sys.executable, "-m", "wandb"]
 def command(call):
     """Calls scripts/train.py in this process; returns its exit status and what it printed."""
     return partial(call, train)
-
-
-@pytest.fixture
-def server(monkeypatch, tmp_path):
-    """A W&B server at which processes that tests start are logged in."""
-    with wandb_server() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        monkeypatch.delenv("WANDB_MODE")
-        # Else they would share the process that writes for this one.
-        monkeypatch.delenv("WANDB_SERVICE", raising=False)
-        yield server
 
 
 def records(path, kind):
@@ -63,7 +50,7 @@ def killed(folder, arguments):
 
 
 def same_rounds(history, rounds):
-    """Whether a history has exactly these rounds, with exactly these values."""
+    """Asserts that a history has exactly these rounds, with exactly these values."""
     logged = pd.DataFrame(history)
     assert logged["_step"].tolist() == logged["round"].tolist() == rounds["round"].tolist()
     pd.testing.assert_frame_equal(logged[list(COLUMNS)], rounds[list(COLUMNS)], check_dtype=False)
@@ -111,31 +98,25 @@ def test_a_summary_has_the_best_and_the_last(command):
 
 def test_a_run_that_goes_on_is_one_run_with_each_round_once(tmp_path, command, server):
     run = killed(tmp_path, LONG)
+    sync = partial(subprocess.run, [*WANDB, "sync", "results/wandb"], cwd=tmp_path, timeout=300)
+    sync(check=True)  # as much as the process had written
     assert "goes on after round" in command(*LONG)[1]
     (path,) = Path("results/wandb").glob("offline-run-*")
     same_rounds(history(path), rounds_of(run))
-    assert server.requests == []
 
-    subprocess.run([*WANDB, "sync", "results/wandb"], check=True, timeout=120)
+    sync(check=True)
     same_rounds(server.history(run), rounds_of(run))
+    assert "No runs to sync" in sync(capture_output=True, text=True).stderr
 
 
-def test_an_upload_replaces_that_of_a_part(tmp_path, command, server):
-    run = killed(tmp_path, LONG)
-    subprocess.run([*WANDB, "sync", "results/wandb"], cwd=tmp_path, check=True, timeout=120)
-    command(*LONG)
-    subprocess.run([*WANDB, "sync", "results/wandb"], check=True, timeout=120)
-    same_rounds(server.history(run), rounds_of(run))
-    again = subprocess.run([*WANDB, "sync", "results/wandb"], capture_output=True, text=True)
-    assert "No runs to sync" in again.stderr
-
-
-def test_a_run_that_goes_on_online_continues_what_the_server_has(tmp_path, server):
+def test_a_run_that_goes_on_online_adds_what_the_server_lacks(tmp_path, server):
     online = [*LONG, "tracking.mode=online"]
     run = killed(tmp_path, online)
-    server.histories[run] = server.histories.get(run, [])[:2]
+    del server.histories[run][2:]  # as if the connection had been lost
+    before = list(server.histories[run])
     subprocess.run([sys.executable, SCRIPTS / "train.py", *online], cwd=tmp_path, check=True)
     same_rounds(server.history(run), rounds_of(run, tmp_path))
+    assert server.histories[run][: len(before)] == before
 
 
 def test_an_offline_run_talks_to_nobody(tmp_path, server):
@@ -146,3 +127,52 @@ def test_an_offline_run_talks_to_nobody(tmp_path, server):
     )  # fmt: skip
     assert list(tmp_path.glob("results/wandb/offline-run-*"))
     assert server.requests == []
+
+
+def test_a_report_is_kept_with_its_figures_the_last_only(tmp_path, server):
+    folder = tmp_path / "results/beyond"
+    (folder / "figures").mkdir(parents=True)
+    (folder / "figures/errors.png").write_bytes(b"a figure")
+    for text in ("a draft", "a report"):
+        (folder / "report.md").write_text(text)
+        Wandb().keep_report("beyond", folder / "report.md")
+    (folder / "report.md").write_text("not kept yet")
+
+    (path,) = folder.glob("wandb/offline-run-*")
+    (run,) = records(path, "run")
+    assert (run["run_id"], run["job_type"], run["tags"]) == ("report-beyond", "report", ["beyond"])
+    (artifact,) = records(path, "artifact")
+    assert (artifact["name"], artifact["type"]) == ("report-beyond", "report")
+    files = {entry["path"]: Path(entry["local_path"]) for entry in artifact["manifest"]["contents"]}
+    assert sorted(files) == ["figures/errors.png", "report.md"]
+    assert files["report.md"].read_text() == "a report"
+    assert files["figures/errors.png"].read_bytes() == b"a figure"
+    assert all(file.is_relative_to(path) for file in files.values())
+    assert server.requests == []
+
+
+def make(*arguments):
+    """What a target of the Makefile prints, and its exit status, with the packages of this process."""
+    binaries = f"BIN={Path(sys.executable).parent}"
+    done = subprocess.run(
+        ["make", "-o", ".venv/installed", "-C", SCRIPTS.parent, binaries, *arguments],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("target", ["dashboard", "wandb-sync"])
+def test_without_runs_there_is_nothing_to_show_or_upload(tmp_path, target):
+    status, printed = make(target, f"FOLDER={tmp_path}")
+    assert status != 0
+    assert f"no tracked runs in {tmp_path}" in printed
+    assert "no tracked runs in results/nothing/wandb" in make(target, "PRESET=nothing")[1]
+
+
+def test_an_upload_without_an_account_says_what_to_do(command, server, tmp_path, monkeypatch):
+    command(*RUN, "rounds=1")
+    monkeypatch.delenv("WANDB_API_KEY")
+    status, printed = make("wandb-sync", f"FOLDER={tmp_path}/results/wandb")
+    assert status != 0
+    assert "Use `wandb login` to log in" in printed
+    assert server.histories == {}

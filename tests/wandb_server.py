@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -13,11 +14,12 @@ class Server(ThreadingHTTPServer):
     Attributes:
         requests: paths of all requests.
         histories: the lines of each run.
+        views: what was asked for to be saved as views.
     """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.requests, self.histories = [], {}
+        self.requests, self.histories, self.views = [], {}, []
 
     @property
     def url(self):
@@ -52,6 +54,13 @@ class Server(ThreadingHTTPServer):
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/upload"} for name in asked["files"]]
             return {"createRunFiles": {"runID": "r", "uploadHeaders": [], "files": files}}
+        if operation == "Viewer":
+            return {
+                "viewer": {"id": "u", "username": "someone", "entity": "someone", "flags": "{}"}
+            }
+        if operation == "UpsertView2":
+            self.views.append(asked)
+            return {"upsertView": {"view": {"id": "v", "name": asked["name"]}, "inserted": True}}
         return {}
 
 
@@ -65,8 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = gzip.decompress(data)
         if self.path == "/graphql":
             asked = json.loads(data)
-            answer = self.server.answer(asked["operationName"], asked.get("variables") or {})
-            self._reply({"data": answer})
+            operation = re.match(r"\s*(?:query|mutation)\s+(\w+)", asked["query"]).group(1)
+            self._reply({"data": self.server.answer(operation, asked.get("variables") or {})})
             return
         if self.path.endswith("/file_stream"):
             self.server.write(self.path.split("/")[-2], json.loads(data).get("files") or {})
