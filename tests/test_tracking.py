@@ -151,6 +151,14 @@ def test_a_report_is_kept_with_its_figures_the_last_only(tmp_path, server):
     assert server.requests == []
 
 
+def test_a_report_without_figures_is_kept_too(tmp_path, server):
+    (tmp_path / "report.md").write_text("a report")
+    Wandb().keep_report("tune", tmp_path / "report.md")
+    (path,) = tmp_path.glob("wandb/offline-run-*")
+    (artifact,) = records(path, "artifact")
+    assert [entry["path"] for entry in artifact["manifest"]["contents"]] == ["report.md"]
+
+
 def make(*arguments):
     """What a target of the Makefile prints, and its exit status, with the packages of this process."""
     binaries = f"BIN={Path(sys.executable).parent}"

@@ -79,11 +79,8 @@ class Wandb:
         self, run_id: str, config: Mapping[str, Any], results_dir: Path, goes_on: bool
     ) -> None:
         names = config["names"]
-        self._clients_per_round, self._payloads, self._uplink_bits = (
-            config["clients_per_round"],
-            0,
-            0,
-        )
+        self._clients_per_round = config["clients_per_round"]
+        self._payloads = self._uplink_bits = 0
         self._run = self._begin(
             run_id,
             results_dir,
@@ -116,7 +113,7 @@ class Wandb:
         self._run.finish()
 
     def keep_report(self, name: str, report: Path) -> None:
-        """Makes a report and the folder figures/ beside it an artifact of a run of its own.
+        """Makes a report and the folder figures/ beside it, if there is one, an artifact of a run of its own.
 
         That run's id is the report's name, so that a report that is drawn again replaces it; of the
         artifact, a server then has another version if a file has changed.
@@ -125,8 +122,10 @@ class Wandb:
         # Copied, because figures may be drawn again before they are uploaded; next to the run, because
         # wandb's own copies would stay in the user's folders for ever.
         copy = Path(run.dir).parent / "report"
-        shutil.copytree(report.parent / "figures", copy / "figures")
+        copy.mkdir()
         shutil.copy(report, copy)
+        if (figures := report.parent / "figures").is_dir():
+            shutil.copytree(figures, copy / figures.name)
         artifact = _wandb().Artifact(f"report-{name}", type="report")
         artifact.add_dir(str(copy), policy="immutable", skip_cache=True)
         run.log_artifact(artifact)
