@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -12,6 +13,14 @@ from wzfl.public import Public
 
 # No test talks to W&B, nor to those whom it tells how it is used.
 os.environ |= {"WANDB_SILENT": "true", "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
+NO_NETWORK = Path(__file__).parent / "no_network"
+if str(NO_NETWORK) not in sys.path:  # processes of pytest-xdist have it from their parent
+    runpy.run_path(str(NO_NETWORK / "sitecustomize.py"))
+    paths = [str(NO_NETWORK), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
+    os.environ[name] = "http://127.0.0.1:9"  # nobody is there: what is not Python goes astray
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 torch.set_num_threads(1)  # pytest-xdist already uses the cores
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.insert(0, str(SCRIPTS))

@@ -53,7 +53,7 @@ def test_an_installed_wheel_finds_its_yaml(site):
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=site.parent,
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ["PYTHONPATH"]])},
         capture_output=True,
         text=True,
         check=True,
