@@ -22,7 +22,7 @@ from train import build_federation, used_settings
 from wzfl.compressors import Compressor
 from wzfl.config import build, conf_dir
 from wzfl.datasets import Dataset, to_device
-from wzfl.environment import resolve_device
+from wzfl.environment import compute_deterministically, resolve_device
 from wzfl.errors import InputError
 from wzfl.exchange import Diverged
 from wzfl.federation import State
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="record_updates")
 def main(config: DictConfig) -> None:
+    compute_deterministically()
     wanted = set(config.record_rounds)
     if not wanted or min(wanted) < 1:
         raise InputError(f"record_rounds must be rounds from 1; got {list(config.record_rounds)}")

@@ -23,6 +23,7 @@ from wzfl.compressors import Compressor, SideInformed
 from wzfl.config import build, conf_dir
 from wzfl.datasets import Dataset, to_device
 from wzfl.environment import (
+    compute_deterministically,
     describe_environment,
     exit_with_parent,
     keep_freed_memory,
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     if _side_by_side():
         exit_with_parent()
+    compute_deterministically()
     settings = used_settings(config)
     folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
     try:
