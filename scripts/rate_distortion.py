@@ -19,6 +19,7 @@ from rate_distortion_figures import TABLE
 from run_command import run_command
 
 from wzfl.config import build, conf_dir
+from wzfl.config_values import check_command
 from wzfl.environment import compute_deterministically, exit_with_parent
 from wzfl.errors import InputError
 from wzfl.rate_distortion import measure, merge_row
@@ -35,6 +36,7 @@ def main(config: DictConfig) -> None:
     if in_sweep and "Basic" not in settings.launcher._target_:
         exit_with_parent()
     compute_deterministically()
+    check_command(config, settings.job.config_name)
     torch.set_num_threads(config.threads)
     source: Source = build(config.source)
     # What is wrong with the source is no matter of the compressor, so it is asked first. Recordings

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from wzfl.client import Shard
 from wzfl.compressors import Compressor, SideInformed
 from wzfl.config import build, conf_dir
+from wzfl.config_values import check_command
 from wzfl.datasets import Dataset, to_device
 from wzfl.environment import (
     compute_deterministically,
@@ -121,6 +122,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
 
 def used_settings(config: DictConfig) -> dict[str, Any]:
     """The resolved config, without what this run does not use."""
+    check_command(config, HydraConfig.get().job.config_name)
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     compressor = build(config.compressor)
@@ -151,7 +153,7 @@ def build_federation(
         shards=[Shard(data.train_x, data.train_y).rows(part) for part in parts],
         work=build(config.client),
         compressor=compressor,
-        side_information=build(OmegaConf.create(settings["side_information"])),
+        side_information=build(OmegaConf.create(settings).side_information),
         aggregation=compressor.aggregation if aggregation == "auto" else aggregation,
         clients_per_round=config.clients_per_round,
         seed=config.seed,

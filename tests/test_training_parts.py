@@ -115,7 +115,7 @@ def test_a_small_alpha_is_skewed():
         (lambda: Dirichlet(3, 0), "alpha must be above 0"),
         (lambda: ByClass(3, 11).split(LABELS, 0), "classes_per_client must be 1 to 10"),
         (lambda: ByClass(3, examples_per_client=0), "examples_per_client must be at least 1"),
-        (lambda: IID(1001).split(LABELS, 0), "1001 clients can not share 1000"),
+        (lambda: IID(1001).split(LABELS, 0), "clients=1001 can not share 1000"),
     ],
 )
 def test_impossible_partitions_are_refused(make, message):

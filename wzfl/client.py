@@ -65,7 +65,7 @@ class FedSGD:
     lr: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        _check(self.precision, batch_size=self.batch_size)
+        _check(self.precision, self.l2, batch_size=self.batch_size)
 
     def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
         order = torch.randperm(examples, generator=torch.Generator().manual_seed(seed))
@@ -86,7 +86,7 @@ class FullGradient:
     lr: ClassVar[None] = None
 
     def __post_init__(self) -> None:
-        _check(self.precision)
+        _check(self.precision, self.l2)
 
     def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
         return [torch.arange(examples)]
@@ -114,7 +114,9 @@ class FedAvg:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _check(self.precision, epochs=self.epochs, batch_size=self.batch_size)
+        _check(self.precision, self.l2, epochs=self.epochs, batch_size=self.batch_size)
+        if not self.lr > 0:
+            raise InputError(f"client.lr must be above 0; got {self.lr}")
 
     def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
         generator = torch.Generator().manual_seed(seed)
@@ -177,9 +179,11 @@ def batch_seed(seed: int, round: int, client: int) -> int:
     return stable_seed("batches", seed, round, client)
 
 
-def _check(precision: str, **counts: int) -> None:
+def _check(precision: str, l2: float, **counts: int) -> None:
     if precision not in ("float32", "bfloat16"):
         raise InputError(f"client.precision must be float32 or bfloat16; got {precision!r}")
+    if l2 < 0:
+        raise InputError(f"client.l2 must be at least 0; got {l2}")
     for name, value in counts.items():
         if value < 1:
             raise InputError(f"client.{name} must be at least 1; got {value}")

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from wzfl.compressors import Compressor
+from wzfl.config_values import check_arguments, described_in
 from wzfl.errors import InputError
 
 
@@ -70,15 +71,18 @@ OmegaConf.register_new_resolver("step_size", step_size, replace=True)
 
 
 def build(config: DictConfig, **arguments: Any) -> Any:
-    """The object that `config` describes by its `_target_`; failures name the setting.
+    """The object that `config` describes by its `_target_`; failures name the setting and its file.
 
     Raises:
         InputError: a setting is not usable.
     """
+    check_arguments(config)
     try:
         return instantiate(config, **arguments)
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, InputError):
-            raise cause from None
-        raise InputError(f"{config.get('_target_')} can not be built: {cause or error}") from error
+            raise type(cause)(f"{cause}; see {described_in(config)}") from cause
+        raise InputError(
+            f"{config.get('_target_')} can not be built: {cause or error}; see {described_in(config)}"
+        ) from error

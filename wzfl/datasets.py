@@ -199,6 +199,12 @@ def _finish(
     name: str, tensors: dict[str, Tensor], mean: Sequence[float], std: Sequence[float]
 ) -> Dataset:
     """Scales bytes to [0, 1], then normalises each channel."""
+    channels = tensors["train_x"].shape[1]
+    if not len(mean) == len(std) == channels or min(std) <= 0:
+        raise InputError(
+            f"dataset.mean and dataset.std must be {channels} numbers for data set {name}, std's above 0;"
+            f" got {list(mean)} and {list(std)}"
+        )
     shift, scale = torch.tensor(mean)[:, None, None], torch.tensor(std)[:, None, None]
 
     def images(part: str) -> Tensor:

@@ -70,6 +70,8 @@ def logistic(input_shape: Sequence[int], classes: int) -> Model:
 
 def mlp(input_shape: Sequence[int], classes: int, hidden: Sequence[int]) -> Model:
     """Fully connected layers with ReLU between them."""
+    if min(hidden, default=1) < 1:
+        raise InputError(f"model.hidden must be numbers of at least 1; got {list(hidden)}")
     widths = [prod(input_shape), *hidden, classes]
 
     def build() -> nn.Module:
@@ -123,6 +125,10 @@ def resnet(input_shape: Sequence[int], classes: int, width: int, blocks: int) ->
     Source: He et al., "Deep Residual Learning" (CVPR 2016), section 4.2; Hsieh et al., "The Non-IID
     Data Quagmire" (ICML 2020) for GroupNorm in place of BatchNorm.
     """
+    if min(width, blocks) < 1:
+        raise InputError(
+            f"model.width and model.blocks must be at least 1; got {width} and {blocks}"
+        )
 
     def build() -> nn.Module:
         layers: list[nn.Module] = [

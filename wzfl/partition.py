@@ -9,6 +9,8 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 
+_MOST_IMBALANCE = 10.0  # beyond, one client has nearly all; far beyond, its share is no number
+
 
 class Partition(Protocol):
     """A rule that deals examples to `clients` clients."""
@@ -39,10 +41,11 @@ class IID:
         _check(self.clients, self.imbalance, self.examples_per_client)
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
+        _check_enough(self.clients, labels)
         generator = np.random.default_rng(seed)
         order = generator.permutation(len(labels))
         shares = _shares(generator, self.clients, self.imbalance)
-        held = _tensors(_cut(order, shares), len(labels))
+        held = _tensors(_cut(order, shares))
         return _at_most(self.examples_per_client, held, generator)
 
 
@@ -67,13 +70,14 @@ class Dirichlet:
             raise InputError(f"partition.alpha must be above 0; got {self.alpha}")
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
+        _check_enough(self.clients, labels)
         generator = np.random.default_rng(seed)
         held: list[list[np.ndarray]] = [[] for _ in range(self.clients)]
         for members in _by_class(labels, generator):
             shares = generator.dirichlet(np.full(self.clients, self.alpha))
             for client, part in enumerate(_cut(members, shares)):
                 held[client].append(part)
-        return _tensors([np.concatenate(parts) for parts in held], len(labels))
+        return _tensors([np.concatenate(parts) for parts in held])
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class ByClass:
         _check(self.clients, self.imbalance, self.examples_per_client)
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
+        _check_enough(self.clients, labels)
         generator = np.random.default_rng(seed)
         members = _by_class(labels, generator)
         if not 1 <= self.classes_per_client <= len(members):
@@ -114,7 +119,7 @@ class ByClass:
                 shares = _shares(generator, len(clients), self.imbalance)
                 for client, part in zip(clients, _cut(examples, shares), strict=True):
                     held[client].append(part)
-        parts = _tensors([np.concatenate(parts) for parts in held], len(labels))
+        parts = _tensors([np.concatenate(parts) for parts in held])
         return _at_most(self.examples_per_client, parts, generator)
 
 
@@ -124,11 +129,16 @@ def _check(clients: int, imbalance: float, examples_per_client: int | None) -> N
             "partition.examples_per_client must be at least 1, or null for all; got"
             f" {examples_per_client}"
         )
-    if clients < 1 or imbalance < 0:
+    if clients < 1 or not 0 <= imbalance <= _MOST_IMBALANCE:
         raise InputError(
-            "a partition needs at least 1 client and an imbalance of at least 0; got"
+            f"a partition needs at least 1 client and an imbalance of 0 to {_MOST_IMBALANCE:g}; got"
             f" clients={clients}, imbalance={imbalance}"
         )
+
+
+def _check_enough(clients: int, labels: Tensor) -> None:
+    if clients > len(labels):
+        raise InputError(f"clients={clients} can not share {len(labels)} training examples")
 
 
 def _at_most(count: int | None, held: list[Tensor], generator: np.random.Generator) -> list[Tensor]:
@@ -155,9 +165,7 @@ def _cut(examples: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
     return np.split(examples, ends[:-1])
 
 
-def _tensors(held: list[np.ndarray], examples: int) -> list[Tensor]:
-    if len(held) > examples:
-        raise InputError(f"{len(held)} clients can not share {examples} training examples")
+def _tensors(held: list[np.ndarray]) -> list[Tensor]:
     for client, part in enumerate(held):
         if len(part) == 0:
             largest = max(range(len(held)), key=lambda other: len(held[other]))

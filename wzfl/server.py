@@ -20,7 +20,9 @@ class Aggregate:
 
     def __init__(self, how: str, dim: int, device: torch.device) -> None:
         if how not in ("mean", "majority_vote"):
-            raise InputError(f"server.aggregation is auto, mean or majority_vote; got {how!r}")
+            raise InputError(
+                f"server.aggregation is auto, mean or majority_vote; got {how!r}; see conf/server/"
+            )
         self._votes = how == "majority_vote"
         self._sum, self._weight = torch.zeros(dim, device=device), 0.0
 
@@ -47,7 +49,12 @@ class Server:
 
     def __init__(self, weights: Tensor, optimizer: OptimizerFactory) -> None:
         self.weights = weights
-        self._optimizer = optimizer([self.weights])
+        try:
+            self._optimizer = optimizer([self.weights])
+        except ValueError as error:
+            raise InputError(
+                f"server.optimizer can not be made: {error}; see conf/server/"
+            ) from error
 
     def contents(self) -> dict[str, Any]:
         """All that changes, for a checkpoint."""

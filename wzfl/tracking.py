@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 
 class Tracker(Protocol):
@@ -70,7 +70,9 @@ class Wandb:
         project: the project's name.
     """
 
-    def __init__(self, mode: str = "offline", project: str = "wzfl") -> None:
+    def __init__(
+        self, mode: Literal["offline", "online"] = "offline", project: str = "wzfl"
+    ) -> None:
         self.mode, self.project = mode, project
         self._run: Any = None
         self._clients_per_round = self._payloads = self._uplink_bits = 0

@@ -1,0 +1,78 @@
+"""No value of conf/ is taken that its target can not use."""
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from wzfl import InputError
+from wzfl.config import build, conf_dir, load_group
+from wzfl.config_values import check_command
+
+GROUPS = ("dataset", "partition", "model", "client", "channel", "tracking", "side_information")
+CHOICES = [
+    (group, path.stem)
+    for group in (*GROUPS, "compressor", "server")
+    for path in sorted((conf_dir() / group).glob("*.yaml"))
+]
+COMMAND = {"rounds": 1, "seed": 0, "threads": None, "lr_of": {"default": 0.1}, "sweep": "mine"}
+
+
+def places(config, key=""):
+    """The keys of all values, those in it too."""
+    for name in config:
+        inside = f"{key}.{name}" if key else str(name)
+        node = config._get_node(name)
+        if isinstance(node, DictConfig):
+            yield from places(node, inside)
+        elif name not in ("_target_", "_partial_"):
+            yield inside
+
+
+def described(group, name):
+    if (group, name) == ("dataset", "image_folder"):  # whose folder the user names
+        return OmegaConf.create({"dataset": load_group("dataset", "cifar10_jpeg")}).dataset
+    return load_group(group, name)
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES)
+def test_every_value_of_every_choice_has_a_type_that_it_is_held_to(group, name):
+    choice = described(group, name)
+    for key in places(choice):
+        if (group, key) == ("server", "aggregation"):  # taken by no constructor
+            continue
+        for wrong in ({}, [["nonsense"]]):
+            config = choice.copy()
+            OmegaConf.set_struct(config, False)
+            OmegaConf.update(config, key, wrong, merge=False)
+            built = config.optimizer if group == "server" else config
+            with pytest.raises(InputError, match=rf"{key} must be .*got .*; see conf/"):
+                build(
+                    built, **({"input_shape": (1, 8, 8), "classes": 2} if group == "model" else {})
+                )
+
+
+@pytest.mark.parametrize("wrong", ["1", 1.0, True, float("nan"), [1], {}])
+def test_numbers_are_numbers(wrong):
+    config = OmegaConf.create({"client": load_group("client", "fedsgd")})
+    config.client.batch_size = wrong
+    with pytest.raises(InputError, match=r"^client.batch_size must be a valid integer; got "):
+        build(config.client)
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("rounds", 0),
+        ("rounds", "many"),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("threads", 0),
+        ("threads", 10**9),
+        ("lr_of", 0.1),
+        ("sweep", None),
+    ],
+)
+def test_what_belongs_to_no_group_is_held_to_what_a_command_takes(key, wrong):
+    check_command(OmegaConf.create(COMMAND), "train")
+    config = OmegaConf.create({**COMMAND, key: wrong})
+    with pytest.raises(InputError, match=rf"^{key} must be .*; got .*; see conf/train.yaml"):
+        check_command(config, "train")

@@ -1,0 +1,99 @@
+"""A config's values are held to the types of what takes them; one that does not fit is named."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pkgutil import resolve_name
+from typing import Annotated, Any
+
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
+
+from wzfl.errors import InputError
+
+# Strict, or "1" would be a number and 1 a truth value; torch's hints name tensors.
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+_COUNT = Annotated[int, Field(ge=1)]
+# Of train.yaml and rate_distortion.yaml; which bitrates there are, the compressor says.
+_OF_COMMANDS: Mapping[str, Any] = {
+    "bitrate": Annotated[float, Field(gt=0)],
+    "rounds": _COUNT,
+    "seed": Annotated[int, Field(ge=0, lt=2**63)],
+    "clients": _COUNT,
+    "clients_per_round": _COUNT,
+    "resend": bool,
+    "checkpoint_every": _COUNT | None,
+    "eval_every": _COUNT,
+    "device": str,
+    "threads": Annotated[int, Field(ge=1, le=1024)] | None,
+    "data_dir": str,
+    "results_dir": str,
+    "lr_of": dict[str, Any],
+    "sweep": str | float,
+    "dim": _COUNT,
+    "snr_db": float,
+    "draws": _COUNT,
+}
+
+
+def check_command(config: DictConfig, file: str) -> None:
+    """Holds the values that belong to no group to what a command takes.
+
+    Raises:
+        InputError: one does not fit.
+    """
+    for key, hint in _OF_COMMANDS.items():
+        if key in config:
+            _check(key, config[key], TypeAdapter(hint, config=_STRICT), f"conf/{file}.yaml")
+
+
+def check_arguments(config: DictConfig) -> None:
+    """Holds the arguments of `_target_`, and of those in it, to their type hints.
+
+    Raises:
+        InputError: one does not fit.
+    """
+    try:
+        adapters = _adapters(resolve_name(config["_target_"]))
+    except (ImportError, AttributeError, ValueError):
+        return  # hydra says that there is none
+    for key, value in config.items():
+        if isinstance(value, DictConfig) and "_target_" in value:
+            check_arguments(value)
+        elif key in adapters:
+            _check(_full_key(config, str(key)), value, adapters[str(key)], described_in(config))
+
+
+def described_in(config: DictConfig) -> str:
+    """The file that describes a part of a config, as far as the config tells its choices."""
+    group, root = _full_key(config).split(".")[0], config._get_root()
+    choice = OmegaConf.select(root, f"names.{group}", throw_on_resolution_failure=False)
+    return f"conf/{group}/{choice}.yaml" if choice else f"conf/{group}/"
+
+
+def _full_key(config: DictConfig, key: str | None = None) -> str:
+    return str(config._get_full_key(key))
+
+
+@lru_cache
+def _adapters(target: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
+    """By argument, of those whose types are such that a config can hold them."""
+    adapters = {}
+    for name, parameter in inspect.signature(target, eval_str=True).parameters.items():
+        if parameter.annotation is not inspect.Parameter.empty:
+            try:
+                adapters[name] = TypeAdapter(parameter.annotation, config=_STRICT)
+            except (PydanticUserError, SchemaError):
+                continue  # a protocol, of which a config describes an instance by its own _target_
+    return adapters
+
+
+def _check(key: str, value: Any, adapter: TypeAdapter[Any], file: str) -> None:
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    try:
+        adapter.validate_json(json.dumps(plain))  # in which a list may be a tuple
+    except ValidationError as error:
+        what = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise InputError(f"{key} must be {what}; got {plain!r}; see {file}") from error
