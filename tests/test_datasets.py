@@ -1,3 +1,5 @@
+import gzip
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -46,11 +48,13 @@ def write_mnist(root, images, labels):
 
 
 @pytest.fixture
-def mnist(tmp_path):
+def mnist(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (12, 28, 28), dtype=np.uint8)
     labels = (np.arange(12) % 10).astype(np.uint8)
-    write_mnist(tmp_path / "data", images, labels)
+    raw = write_mnist(tmp_path / "data", images, labels)
+    published = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in raw.iterdir()}
+    monkeypatch.setattr(datasets, "_PUBLISHED", {"MNIST": published})
     return tmp_path / "data", images, labels
 
 
@@ -101,6 +105,17 @@ def test_a_damaged_cache_is_made_again(tree):
     assert cache.stat().st_size > 50
 
 
+def test_a_bit_flipped_in_the_cache_is_noticed(tree):
+    first = image_folder("pets", "pets", tree, **COLOUR)
+    (cache,) = (tree / ".wzfl_cache").glob("*.safetensors")
+    whole = cache.read_bytes()
+    cache.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = image_folder("pets", "pets", tree, **COLOUR)
+    assert again.train_x.equal(first.train_x)
+    assert again.train_y.equal(first.train_y)
+    assert cache.read_bytes() == whole
+
+
 def test_where_the_data_is_read_only_the_user_s_cache_is_used(tree, tmp_path):
     tree.chmod(0o555)
     image_folder("pets", "pets", tree, **COLOUR)
@@ -137,6 +152,35 @@ def test_a_truncated_file_is_named_as_damaged(mnist, keep):
         torchvision_dataset("mnist", "MNIST", root, **PLAIN)
 
 
+@pytest.mark.parametrize("part", ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3"])
+def test_a_bit_flipped_in_a_published_file_is_noticed(mnist, part):
+    root, _, _ = mnist
+    path = root / f"MNIST/raw/{part}-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+    with pytest.raises(InputError, match=rf"{part}-ubyte is not the published file, or damaged"):
+        torchvision_dataset("mnist", "MNIST", root, **PLAIN)
+    assert not list(root.glob(".wzfl_cache/*"))
+
+
+def test_a_partial_download_of_mnist_is_not_used(mnist):
+    root, _, _ = mnist
+    images = root / "MNIST/raw/train-images-idx3-ubyte"
+    archive = gzip.compress(images.read_bytes())
+    images.with_suffix(".gz").write_bytes(archive[: len(archive) // 2])
+    images.unlink()
+    with pytest.raises(DataMissing, match="or damaged there, and the download failed"):
+        torchvision_dataset("mnist", "MNIST", root, **PLAIN)
+
+
+def test_cifar10_whose_files_are_not_the_published_ones_is_not_used(tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"):
+        (folder / name).write_bytes(b"broken off")
+    with pytest.raises(DataMissing, match="or damaged there, and the download failed"):
+        torchvision_dataset("cifar10", "CIFAR10", tmp_path, **COLOUR)
+
+
 def test_a_damaged_image_is_named(tree):
     (tree / "pets/train/dog/1.png").write_bytes(b"\x89PNG nonsense")
     with pytest.raises(InputError, match=r"image .*dog.1\.png can not be read"):
@@ -157,6 +201,7 @@ def test_train_and_test_hold_the_same_classes(tree):
 
 @pytest.mark.skipif(not REAL, reason="WZFL_DATA_DIR is not set")
 def test_real_mnist():
+    datasets._check_published("mnist", "MNIST", Path(REAL))
     data = torchvision_dataset("mnist", "MNIST", Path(REAL), **PLAIN)
     assert data.train_x.shape == (60_000, 1, 28, 28)
     assert data.test_y[:5].tolist() == [7, 2, 1, 0, 4]

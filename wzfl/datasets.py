@@ -12,15 +12,25 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from platformdirs import user_cache_path
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from wzfl.errors import InputError
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _SECONDS_TO_CONNECT = 15.0
+# MD5 of files that torchvision, which checks all that it downloads and CIFAR-10 always, reads unchecked.
+_PUBLISHED = {
+    "MNIST": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +85,7 @@ def torchvision_dataset(
 
     def split(train: bool) -> tuple[Tensor, Tensor]:
         data = _open(source, name, root, train)
+        _check_published(name, cls, root)
         images = torch.as_tensor(np.asarray(data.data))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return images, torch.as_tensor(data.targets)
@@ -158,6 +169,18 @@ def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any
         socket.setdefaulttimeout(before)
 
 
+def _check_published(name: str, cls: str, root: Path) -> None:
+    """Raises InputError where a file is not the one that was published."""
+    for file, expected in _PUBLISHED.get(cls, {}).items():
+        path = root / cls / "raw" / file
+        got = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        if got != expected:
+            raise InputError(
+                f"data set {name}: {path.absolute()} is not the published file, or damaged (got MD5 {got},"
+                f" expected {expected}). Delete it to download it anew, or replace it"
+            )
+
+
 def _make_writable(root: Path, name: str) -> None:
     """Makes the folder that a download goes to, or says why there can be none."""
     try:
@@ -234,7 +257,7 @@ def _cached(
     for folder in _cache_folders(root):
         path = folder / f"{name}-{_state(source)}.safetensors"
         try:
-            return load_file(path)
+            return _load(path)
         except (OSError, SafetensorError):
             continue  # absent, unreadable or damaged: it is made again
     tensors: dict[str, Tensor] = {}
@@ -258,12 +281,33 @@ def _cache_folders(root: Path) -> list[Path]:
     return [beside, users] if writable or beside.is_dir() else [users]
 
 
+def _load(path: Path) -> dict[str, Tensor]:
+    """What was saved.
+
+    Raises:
+        OSError, SafetensorError: the file is absent, damaged or of another layout.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if (file.metadata() or {}).get("digest") != _digest(tensors):
+            raise SafetensorError(f"{path}: what is in it is not what was written")
+    return tensors
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = xxhash.xxh3_128()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].numpy().data)
+    return digest.hexdigest()
+
+
 def _save(tensors: dict[str, Tensor], path: Path) -> None:
     """Writes beside, then renames: a killed process leaves no half cache."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, partial)
+        save_file(tensors, partial, {"digest": _digest(tensors)})
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
