@@ -117,6 +117,10 @@ def test_side_information_does_not_matter_to_who_does_not_read_it(command):
             "compressor.bucket must be a valid integer; got 2.5; see conf/compressor/qsgd.yaml",
         ),
         (
+            ["compressor=qsgd", "compressor.bucket=0"],
+            "bucket must be at least 1; got 0; see conf/comp",
+        ),
+        (
             ["compressor=diana", "compressor.compressor.bitrate=abc"],
             "compressor.compressor.bitrate must be a valid number; got 'abc'; see conf/compressor/diana",
         ),

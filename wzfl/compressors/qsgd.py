@@ -21,6 +21,7 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
+from wzfl.errors import InputError
 from wzfl.kernels.quantize import levels_row
 from wzfl.public import Public
 
@@ -51,6 +52,8 @@ class QSGD:
 
     def __post_init__(self) -> None:
         check_bitrate("qsgd", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
+        if self.bucket < 1:
+            raise InputError(f"bucket must be at least 1; got {self.bucket}")
 
     @property
     def symbol_bits(self) -> int:
