@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults rate-distortion \
-	draw dashboard wandb-sync wandb-workspace test peers kills benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test peers launchers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,15 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 
 kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, half an hour
 	$(BIN)/python scripts/kill_sweeps.py
+
+# Ray's launcher comes without what it wants for AWS alone, in other versions than ours.
+launchers: $(INSTALLED)  ## Install launchers for Slurm and Ray, and run the same sweep on each
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[dev,slurm]' ray
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--no-deps hydra-ray-launcher
+	$(BIN)/pytest tests/test_launchers.py
+	$(BIN)/python scripts/compare_launchers.py
 
 benchmark: $(INSTALLED)  ## Time rounds and codecs, beside other simulators if installed
 	$(BIN)/python scripts/benchmark.py

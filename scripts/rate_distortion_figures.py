@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+from sweep_progress import SweepCallback
 
 from wzfl.plots import save
 from wzfl.rate_distortion import load_table
@@ -15,7 +15,7 @@ from wzfl.report import figures_section
 TABLE = "rate_distortion.csv"
 
 
-class DrawAfterSweep(Callback):
+class DrawAfterSweep(SweepCallback):
     """Draws once, in the process that started the sweep."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:

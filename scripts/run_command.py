@@ -6,12 +6,17 @@
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from wzfl.errors import InputError
+
+# What the launchers of joblib, submitit and Ray then raise, by name: not all of them are installed.
+_KILLED = {
+    *("BrokenProcessPool", "TerminatedWorkerError"),
+    *("UncompletedJobError", "WorkerCrashedError"),
+}
 
 
 def run_command(main: Callable[[], object]) -> None:
@@ -23,7 +28,9 @@ def run_command(main: Callable[[], object]) -> None:
     except (InputError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenProcessPool:
+    except Exception as error:
+        if type(error).__name__ not in _KILLED:
+            raise
         print(
             "error: a process of this sweep was killed (memory?); what is finished stays, and the same"
             " command goes on with the rest",

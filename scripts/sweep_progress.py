@@ -14,12 +14,16 @@ from tqdm import tqdm
 from wzfl.results import SweepFolder
 
 
-class SweepProgress(Callback):
-    """Counts the marks that runs leave in the sweep's folder, from the process that started it."""
+class SweepCallback(Callback):
+    """Acts in the process that started a sweep, and does nothing in those that carry it out."""
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Hydra's launchers pickle callbacks for their workers, which need neither bar nor thread.
-        return {}
+    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+        # Launchers pickle callbacks for their workers, which may not even find this file.
+        return Callback, ()
+
+
+class SweepProgress(SweepCallback):
+    """Counts the marks that runs leave in the sweep's folder, from the process that started it."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._folder = SweepFolder(Path(config.hydra.sweep.dir))

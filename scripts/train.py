@@ -7,6 +7,7 @@ A run lands in results/runs/<id>/; one that is already there is not trained agai
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     if _side_by_side():
         exit_with_parent()
+        os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's processes may start elsewhere
     compute_deterministically()
     settings = used_settings(config)
     folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))

@@ -33,6 +33,14 @@ def alive(pid):
         return file.read().split()[2] != "Z"
 
 
+RUN = """
+import sys
+from wzfl.environment import own_cuda_device
+print(own_cuda_device(2), own_cuda_device(2), own_cuda_device(1), flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc")
 def test_a_worker_does_not_outlive_its_parent():
     parent = subprocess.Popen(
@@ -54,6 +62,36 @@ def test_devices_resolve_or_are_refused():
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(InputError, match=r"device is auto, cpu, cuda .* got 'abacus'"):
         resolve_device("abacus")
+
+
+def test_runs_side_by_side_go_round_the_devices(tmp_path):
+    def started():
+        run = subprocess.Popen(
+            [sys.executable, "-c", RUN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )  # fmt: skip
+        runs.append(run)
+        first, again, only = run.stdout.readline().split()
+        assert (first, only) == (again, "0")
+        return int(first)
+
+    runs = []
+    try:
+        assert [started() for _ in range(3)] == [0, 1, 0]
+        runs[1].kill()
+        runs[1].wait()
+        assert started() == 1
+    finally:
+        for run in runs:
+            run.kill()
+            run.communicate()
+
+
+def test_auto_is_the_device_of_this_process(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(environment, "_place", lambda: (6, None))
+    assert resolve_device("auto") == torch.device("cuda:2")
 
 
 def test_results_are_no_changes_of_the_code(tmp_path, monkeypatch):

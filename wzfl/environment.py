@@ -4,14 +4,18 @@ import ctypes
 import os
 import platform
 import subprocess
+import tempfile
 import threading
 import time
+from contextlib import suppress
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import xxhash
+from filelock import FileLock, Timeout
 
 from wzfl.errors import InputError
 
@@ -22,11 +26,15 @@ _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "constriction")
 def resolve_device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda` or `cuda:<n>` stands for.
 
+    `auto` is this process's own CUDA device where there is one; see `own_cuda_device`.
+
     Raises:
         InputError: there is no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", own_cuda_device(torch.cuda.device_count()))
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -36,6 +44,31 @@ def resolve_device(name: str) -> torch.device:
             f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
         )
     return device
+
+
+def own_cuda_device(devices: int) -> int:
+    """The number of the device, of so many, that this process keeps to, and few others as can be.
+
+    Processes of a user on a machine take the first place that is free, and places go round the devices:
+    as many processes as devices have one each, and each further one shares. A job's number would not do:
+    jobs take different times, so that two of the same device would run while another idles.
+    """
+    # Slurm and Ray show a run the devices that they assign to it, which most often is one.
+    return _place()[0] % devices if devices > 1 else 0
+
+
+@lru_cache
+def _place() -> tuple[int, FileLock]:
+    """The first place that no other process has; cached with its lock, it is held until this one ends."""
+    folder = Path(tempfile.gettempdir()) / f"wzfl-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    place = 0
+    while True:
+        lock = FileLock(folder / f"cuda_{place}.lock")
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+            return place, lock
+        place += 1
 
 
 def keep_freed_memory() -> None:
