@@ -8,6 +8,7 @@ conf/rate_distortion.yaml.
 """
 
 import logging
+import os
 from pathlib import Path
 
 import hydra
@@ -35,6 +36,7 @@ def main(config: DictConfig) -> None:
     in_sweep = settings.mode == RunMode.MULTIRUN
     if in_sweep and "Basic" not in settings.launcher._target_:
         exit_with_parent()
+        os.chdir(settings.runtime.cwd)  # a cluster's processes may start elsewhere
     compute_deterministically()
     check_command(config, settings.job.config_name)
     torch.set_num_threads(config.threads)

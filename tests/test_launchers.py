@@ -11,6 +11,8 @@ import pytest
 from conftest import SCRIPTS
 
 LAUNCHERS = {"processes": "joblib", "slurm_local": "submitit", "ray_cluster": "ray"}
+# Asks for a resolver of ours, which workers must know.
+RATE = ["+lr_of.default=0.5", "server.optimizer.lr='${step_size:${lr_of},${names.compressor},1}'"]
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
 
@@ -20,7 +22,15 @@ def need(plugin):
 
 
 def command(*arguments):
-    return [sys.executable, str(SCRIPTS / "train.py"), "-m", *QUICK, "sweep=mine", *arguments]
+    return [
+        sys.executable,
+        str(SCRIPTS / "train.py"),
+        "-m",
+        *QUICK,
+        *RATE,
+        "sweep=mine",
+        *arguments,
+    ]
 
 
 def sweep(folder, launcher):
