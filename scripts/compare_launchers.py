@@ -149,8 +149,8 @@ def report(frame: pd.DataFrame) -> str:
         table(frame.astype(str)),
         "\nIdentical: the same runs, and of each the same `rounds.csv` but for `seconds` and the same"
         " `clients.csv.gz`, as where `basic` carries out one after the other. Seconds are from the command to"
-        " its end, once, with other work on the machine; processes start and import torch in them. `slurm` is"
-        " in the table where there is a Slurm.\n",
+        " its end, once, and what else the machine does shows in them; processes start and import torch in"
+        " them. `slurm` is in the table where there is a Slurm.\n",
         f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
         f" torch {torch.__version__}, hydra-core {version('hydra-core')}, commit {machine['git_commit']}."
         " Made by `make launchers`.\n",

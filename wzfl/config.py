@@ -33,6 +33,7 @@ def build_compressor(name: str, **overrides: Any) -> Compressor:
         raise InputError(f"no compressor {name!r}; there are {', '.join(known)}")
     bitrate = overrides.pop("bitrate", 2)
     config = OmegaConf.create({"bitrate": bitrate, "compressor": _choice("compressor", name)})
+    config.names = {"compressor": name}  # for messages
     config.compressor = OmegaConf.merge(config.compressor, overrides)
     return build(config.compressor)
 
