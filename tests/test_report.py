@@ -154,6 +154,15 @@ def test_the_target_is_float32_less_one_point(sweep):
     assert target_accuracy(sweep.runs) == pytest.approx(0.90)
 
 
+def test_the_target_is_one_that_all_seeds_of_float32_reach(sweep):
+    runs = sweep.runs.copy()
+    runs.loc[(runs.compressor == "none") & (runs.seed == 1), "final_accuracy"] = 0.98
+    table = methods(runs, sweep.rounds).set_index(["compressor", "bitrate"])
+    assert target_accuracy(runs) == 0.90  # where the mean is 0.94
+    assert not table.within_one_point["qsgd", 4]  # of which both seeds end at 0.91
+    assert table.bits_to_target["qsgd", 4] == 3 * 400
+
+
 def test_excess_losses_are_above_those_of_float32_with_the_same_seed(sweep):
     runs = sweep.runs.assign(final_train_loss=sweep.runs.seed.astype(float))
     runs.loc[runs.compressor == "topk", "final_train_loss"] += 0.25

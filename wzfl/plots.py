@@ -188,7 +188,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         left.set_ylabel(_FINAL[column])
         left.set_title(f"{title}\n{means_of(methods.seeds.max())}", fontsize=9)
         right.set_ylabel("uplink bits per client to target")
-        right.set_title("to float32's final accuracy less one point", fontsize=9)
+        right.set_title("to float32's final accuracy less a point, or its worst seed's", fontsize=9)
         if methods.bits_to_target.notna().any():  # a log axis needs something to show
             right.set_yscale("log")
         _limit_final(left, methods, column)

@@ -71,7 +71,8 @@ Bits are 8 times the bytes of the payloads, frames \
 included, and only the uplink is counted unless said. All compressors of a setting share seeds, \
 partition, batches and initial weights. Intervals, in brackets, are 95 % bootstrap \
 intervals of the mean over seeds; of three seeds or fewer that is their range. The \
-target of a setting is float32's mean final accuracy less one point. History's error is |side \
+target of a setting is float32's mean final accuracy less one point, or its worst \
+seed's if that is lower. History's error is |side \
 information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps, \
 above 1 coding without it would do better.
 """

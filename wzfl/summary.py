@@ -134,8 +134,13 @@ def decibel(energies: pd.Series) -> pd.Series:
 
 
 def target_accuracy(runs: pd.DataFrame) -> float:
-    """One point below the mean final accuracy of float32 in the same sweep."""
-    return float(runs.loc[runs.compressor == BASELINE, "final_accuracy"].mean()) - ONE_POINT
+    """One point below the mean final accuracy of float32 in the same sweep, or its worst seed's if lower.
+
+    So all seeds of float32 reach it. Where they differ by more than a point, whether a method's seeds all
+    reach one point below the mean would be a matter of luck.
+    """
+    final = runs.loc[runs.compressor == BASELINE, "final_accuracy"]
+    return float(min(final.mean() - ONE_POINT, final.min()))
 
 
 def bits_to_target(rounds: pd.DataFrame, target: float) -> pd.DataFrame:
@@ -184,7 +189,8 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     baseline = table.loc[table.compressor == BASELINE, "bits_to_target"]
     table["ratio"] = (baseline.iloc[0] if len(baseline) else float("nan")) / table.bits_to_target
-    table["within_one_point"] = table.accuracy >= target
+    final = table.loc[table.compressor == BASELINE, "accuracy"]
+    table["within_one_point"] = table.accuracy >= final.max() - ONE_POINT
     return table
 
 
