@@ -232,6 +232,7 @@ def test_methods_are_means_over_seeds_and_strict_about_failures(sweep):
     assert pd.isna(table.accuracy["wyner_ziv", 1])
     assert table.diverged["wyner_ziv", 1] == 1
     assert table.ratio["topk", 0.5] == pytest.approx(64)
+    assert table.reached["qsgd", 1] == 1
     assert table.within_one_point["qsgd", 4]
     assert not table.within_one_point["qsgd", 1]
 
@@ -251,6 +252,7 @@ def test_the_report_names_everything(sweep):
         "| float32      | 32 ",
         "1 of 2 diverged",
         "not reached",
+        "1 of 2 seeds",
         "100 floats",
         "![some_figure](figures/some_figure.png)",
         "0.9100 (0.9000 to 0.9200)",

@@ -55,7 +55,7 @@ def headline(sweep: Sweep) -> str:
         {
             "compressor": best.compressor.map(label),
             "best bitrate": best.best_bitrate.map(markdown.number),
-            f"uplink per client to {100 * target:.1f} %": best.bits_to_target.map(markdown.size),
+            f"uplink per client to {100 * target:.1f} %": _to_target(best),
             "× less than float32": best.ratio.map(lambda ratio: markdown.number(ratio, ".3g")),
             "lowest bitrate within 1 point": best.lowest_bitrate_within_one_point.map(
                 lambda bitrate: markdown.number(bitrate, ".3g")
@@ -158,7 +158,7 @@ def _all_methods(sweep: Sweep) -> str:
             "final accuracy": _ranged(methods, "accuracy", ".4f"),
             "final training loss": _ranged(methods, "train_loss", ".4f"),
             "total uplink per client": methods.uplink_per_client.map(markdown.size),
-            "uplink to target": methods.bits_to_target.map(markdown.size),
+            "uplink to target": _to_target(methods),
             "× less than float32": methods.ratio.map(lambda ratio: markdown.number(ratio, ".3g")),
             "history's error": methods.side_information_error.map(
                 lambda error: markdown.number(error, ".3g")
@@ -202,6 +202,14 @@ def _ranged(methods: pd.DataFrame, column: str, digits: str) -> list[str]:
             ]
             cells.append("{} ({} to {})".format(*values))
     return cells
+
+
+def _to_target(methods: pd.DataFrame) -> list[str]:
+    """Bits to the target, or how many seeds reached it."""
+    some = methods.reached.between(1, methods.seeds - 1)
+    sizes = methods.bits_to_target.map(markdown.size)
+    partly = methods.reached.astype(str) + " of " + methods.seeds.astype(str) + " seeds"
+    return list(sizes.where(~some, partly))
 
 
 def _loss(value: float) -> str:

@@ -184,6 +184,7 @@ def methods(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
         side_information_error=("side_information_error", "mean"),
         uplink_per_client=("uplink_per_client", "mean"),
         bits_to_target=("bits_to_target", _strict_mean),
+        reached=("bits_to_target", "count"),
         bits_to_target_low=("bits_to_target", _low),
         bits_to_target_high=("bits_to_target", _high),
     ).reset_index()
@@ -208,6 +209,8 @@ def best_by_compressor(table: pd.DataFrame) -> pd.DataFrame:
                 "bits_to_target": best.bits_to_target if best is not None else float("nan"),
                 "ratio": best.ratio if best is not None else float("nan"),
                 "lowest_bitrate_within_one_point": within.min(),
+                "reached": group.reached.max(),
+                "seeds": group.seeds.max(),
                 "client_floats": group.client_floats.iloc[0],
             }
         )
