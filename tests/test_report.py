@@ -218,7 +218,9 @@ def test_the_report_s_numbers_are_a_line_each(results, sweep):
     exec(accuracy, names)
     (difference,) = (
         difference.mean
-        for (rival, bitrate), difference in differences(sweep.runs, "final_accuracy", 100).items()
+        for (rival, bitrate), difference in differences(
+            "wyner_ziv", sweep.runs, "final_accuracy", 100
+        ).items()
         if (rival, bitrate) == ("topk", 1)
     )
     assert eval(ahead, names)["topk"] == pytest.approx(difference)

@@ -15,7 +15,7 @@ from wzfl.plots import in_order, label
 from wzfl.summary import BASELINE, Sweep
 from wzfl.verdicts import INFORMED
 
-_CODE = "wyner_ziv"  # the paper's scheme
+_PAPERS = "wyner_ziv"  # the paper's scheme
 # What is compared, in which unit, and which sign is better.
 _MEASURES = {
     "accuracy": ("final_accuracy", "final test accuracy", "points", 100.0, 1),
@@ -24,22 +24,23 @@ _MEASURES = {
 
 
 def claims_section(sweeps: Sequence[Sweep]) -> str:
-    """Markdown; empty where no setting has runs of the paper's scheme."""
-    judged = [
-        sweep
-        for sweep in sweeps
-        if sweep.shows in _MEASURES and _CODE in set(sweep.runs.compressor)
-    ]
+    """Markdown; empty where no setting has runs with side information."""
+    judged = [sweep for sweep in sweeps if sweep.shows in _MEASURES and _codes(sweep.runs)]
     if not judged:
         return ""
-    history = markdown.table(pd.DataFrame([_history(sweep) for sweep in judged]))
+    rows = [_history(sweep) for sweep in judged if _PAPERS in _codes(sweep.runs)]
+    history = f"{_HISTORY}\n{markdown.table(pd.DataFrame(rows))}\n\n" if rows else ""
     rates = "\n".join(_rates(sweep) for sweep in judged)
-    return f"{_HISTORY}\n{history}\n\n{_RATES}\n{rates}"
+    return f"## The paper's claims\n\n{history}{_RATES}\n{rates}"
+
+
+def _codes(runs: pd.DataFrame) -> list[str]:
+    """The compressors with side information, the paper's first."""
+    names = in_order(name for name in runs.compressor if name.startswith(INFORMED))
+    return sorted(names, key=lambda name: name != _PAPERS)
 
 
 _HISTORY = """\
-## The paper's claims
-
 ### Gradients of adjacent rounds are correlated
 
 History's error of `wyner_ziv` at its highest bitrate, where history is what the gradient was. The claim \
@@ -48,16 +49,16 @@ holds where its interval is below 1, and fails where it is above.
 _RATES = """\
 ### Wyner-Ziv coding beats earlier schemes at equal bits
 
-Differences between `wyner_ziv` and each compressor without side information at the same configured \
-bitrate, of runs of the same seed: their mean, and Student's 95 % interval. **Bold** where the interval \
-leaves 0 out; with this many comparisons one in twenty does so by chance. An asterisk marks compressors \
-that keep a vector at every client.
+Differences between `wyner_ziv`, which is the paper's, or another code with side information and each \
+compressor without, at the same configured bitrate, of runs of the same seed: their mean, and Student's \
+95 % interval. **Bold** where the interval leaves 0 out; with this many comparisons one in twenty does so \
+by chance. An asterisk marks compressors that keep a vector at every client.
 """
 
 
 def _history(sweep: Sweep) -> dict[str, str]:
     """A row: how far off the server's history was."""
-    own = sweep.runs[sweep.runs.compressor == _CODE]
+    own = sweep.runs[sweep.runs.compressor == _PAPERS]
     own = own[own.bitrate == own.bitrate.max()].dropna(subset="side_information_error")
     errors = own.side_information_error.to_numpy()
     row = {
@@ -76,46 +77,47 @@ def _history(sweep: Sweep) -> dict[str, str]:
 
 
 def _rates(sweep: Sweep) -> str:
-    """A setting's verdicts and differences, with the ids of the runs behind them."""
-    column, measure, unit, factor, better = _MEASURES[sweep.shows]
+    """A setting's verdicts and differences, code by code, with the ids of the runs behind them."""
+    _, measure, unit, _, better = _MEASURES[sweep.shows]
     runs = sweep.runs[sweep.runs.loss == 0]
-    found = differences(runs, column, factor)
-    rows, verdicts = [], []
-    memory = set(runs.compressor[runs.client_floats > 0])
-    for rival in in_order({name for name, _ in found}):
-        own = {bitrate: found[rival, bitrate] for name, bitrate in found if name == rival}
-        name = label(rival) + "*" * (rival in memory)
-        rows.append({"against": name} | {f"{b:g} bit": _cell(d) for b, d in own.items()})
-        verdicts.append(f"- against {name} the claim {_verdict(own, better)}.")
-    seeds = max(difference.seeds for difference in found.values())
-    table = markdown.table(pd.DataFrame(rows).fillna("—"))
-    used = runs[runs.compressor.isin({_CODE} | {name for name, _ in found})]
-    ids = " ".join(sorted(used.id))
+    ids = sorted(runs.id[runs.compressor != BASELINE])
+    tables = "\n".join(_rates_of(code, runs, sweep.shows) for code in _codes(runs))
     return (
-        f"#### {sweep.title}\n\nDifference in {measure}, {unit}, n = {seeds} seeds; "
-        f"{'more' if better > 0 else 'less'} is better.\n\n{table}\n\n"
-        + "\n".join(verdicts)
-        + "\n\n"
-        f"<details><summary>ids of the {len(used)} runs</summary>\n\n{ids}\n\n</details>\n"
+        f"#### {sweep.title}\n\nDifference in {measure}, {unit}, n = {runs.seed.nunique()} seeds;"
+        f" {'more' if better > 0 else 'less'} is better.\n\n{tables}\n"
+        f"<details><summary>ids of the {len(ids)} runs</summary>\n\n{' '.join(ids)}\n\n</details>\n"
     )
 
 
+def _rates_of(code: str, runs: pd.DataFrame, shows: str) -> str:
+    column, _, _, factor, better = _MEASURES[shows]
+    found = differences(code, runs, column, factor)
+    memory = set(runs.compressor[runs.client_floats > 0])
+    rows, verdicts = [], []
+    for rival in in_order({name for name, _ in found}):
+        own = {bitrate: found[rival, bitrate] for name, bitrate in found if name == rival}
+        name = label(rival) + "*" * (rival in memory)
+        rows.append({f"`{code}` less": name} | {f"{b:g} bit": _cell(d) for b, d in own.items()})
+        verdicts.append(f"- against {name} the claim {_verdict(own, better)}.")
+    return f"{markdown.table(pd.DataFrame(rows).fillna('—'))}\n\n" + "\n".join(verdicts) + "\n"
+
+
 def differences(
-    runs: pd.DataFrame, column: str, factor: float
+    code: str, runs: pd.DataFrame, column: str, factor: float
 ) -> dict[tuple[str, float], Difference]:
-    """By rival and bitrate: the paper's scheme less that rival, `factor` times, runs paired by seed.
+    """By rival and bitrate: a code less that rival, `factor` times, runs paired by seed.
 
     Rivals are the compressors without side information; float32 is none, it has no bitrate to share.
     """
     found = {}
     for bitrate, own in runs.groupby("bitrate"):
         by_seed = factor * own.pivot_table(column, "seed", "compressor", dropna=False)
-        if _CODE not in by_seed:
+        if code not in by_seed:
             continue
-        for rival in by_seed.columns.difference([_CODE, BASELINE]):
+        for rival in by_seed.columns.difference([BASELINE]):
             if rival.startswith(INFORMED):
                 continue
-            difference = paired_difference(by_seed[_CODE], by_seed[rival])
+            difference = paired_difference(by_seed[code], by_seed[rival])
             if difference.seeds:
                 found[str(rival), float(str(bitrate))] = difference
     return found
