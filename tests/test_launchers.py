@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import SCRIPTS
+from conftest import NO_NETWORK, SCRIPTS
 
 LAUNCHERS = {"processes": "joblib", "slurm_local": "submitit", "ray_cluster": "ray"}
 # Asks for a resolver of ours, which workers must know.
@@ -33,13 +33,24 @@ def command(*arguments):
     ]
 
 
+def for_ray():
+    """An environment in which a cluster starts here: its parts talk by this machine's outward address."""
+    paths = os.environ["PYTHONPATH"].split(os.pathsep)
+    return {
+        **{key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path != str(NO_NETWORK)),
+        "RAY_ADDRESS": "local",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # else it waits for all else on the machine
+    }
+
+
 def sweep(folder, launcher):
     """Exit status, what was printed, and the rounds of each run; the third of three can not run."""
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    environment["RAY_worker_niceness"] = "0"  # else it waits for all else on the machine
     done = subprocess.run(
         command("compressor=wyner_ziv", "bitrate=1,2,99", f"hydra/launcher={launcher}"),
-        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+        cwd=folder, env=for_ray() if launcher == "ray_cluster" else None,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     rounds = {
         path.parent.name: pd.read_csv(path, dtype=str).drop(columns="seconds").to_csv()
