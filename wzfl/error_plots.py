@@ -37,7 +37,7 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
             here = rounds[rounds.bitrate == bitrate]
             _lines(axes, here, column)
             seeds = rounds.seed.nunique()
-            axes.set_title(f"{title}\n{bitrate:g} bits, {means_of(seeds)}", fontsize=8)
+            axes.set_title(f"{title}, {bitrate:g} bits\n{means_of(seeds)}", fontsize=8)
             if (here[column] > 0).any():
                 axes.set_yscale("log")
         row[0].set_ylabel(f"|{_NAMES[column]} − update|² / |update|²")
