@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -40,16 +41,18 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=500, help="(500)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     asked = parser.parse_args()
+    path = Path("results/kills.md")
+    path.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        found = kill_sweeps(Path(folder), asked.kills, random.Random(asked.seed))
-    Path("results").mkdir(exist_ok=True)
-    Path("results/kills.md").write_text(_report(found))
-    print(_report(found))
+        for found in kill_sweeps(Path(folder), asked.kills, random.Random(asked.seed)):
+            path.write_text(_report(found))
+            print(dict(found), flush=True)
+    print(path)
     return 1 if found["differing runs"] + found["differing tables"] else 0
 
 
-def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Counter[str]:
-    """What happened, counted."""
+def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Counter[str]]:
+    """What has happened, counted: now and then, and in the end."""
     alone, killed = folder / "alone", folder / "killed"
     begin = time.monotonic()
     _wait(_start(alone))
@@ -59,36 +62,38 @@ def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Counter[str]
     while found["kills"] < kills:
         sweep = _start(killed)
         time.sleep(chance.uniform(0, longest))
-        os.killpg(sweep, signal.SIGKILL)
-        if _wait(sweep) == signal.SIGKILL:
-            found["kills"] += 1
-            found["kills amid a run"] += any((killed / "runs").glob("*.partial"))
-            begun = (killed / "runs").glob("*.partial/round_*.safetensors")
-            found["kills after that run's first checkpoint"] += any(begun)
-        else:
-            found["sweeps that came to their end"] += 1
-            found["differing tables"] += not _table(killed).equals(_table(alone))
+        os.kill(sweep, signal.SIGKILL)
+        if _wait(sweep) != signal.SIGKILL:
+            _end(found, killed, alone)
             shutil.rmtree(killed)
             continue
+        found["kills"] += 1
+        found["kills amid a run"] += any((killed / "runs").glob("*.partial"))
+        begun = (killed / "runs").glob("*.partial/round_*.safetensors")
+        found["kills after that run's first checkpoint"] += any(begun)
         finished = _runs(killed)
         found["differing runs"] += sum(expected.get(id) != run for id, run in finished.items())
-        if found["kills"] % 50 == 0:
-            print(dict(found), flush=True)
+        if found["kills"] % 25 == 0:
+            yield found
     _wait(_start(killed))
+    _end(found, killed, alone)
+    yield found
+
+
+def _end(found: Counter[str], killed: Path, alone: Path) -> None:
+    """Counts a sweep that came to its end."""
     found["sweeps that came to their end"] += 1
     found["differing tables"] += not _table(killed).equals(_table(alone))
-    return found
 
 
 def _start(results_dir: Path) -> int:
-    """The process group of a sweep that goes on in `results_dir`.
+    """The process of a sweep that goes on in `results_dir`.
 
     A fork of this process, which has imported everything: so kills hit work, not imports.
     """
     child = os.fork()
     if child:
         return child
-    os.setsid()
     # SIGKILL ends it before it could say anything.
     log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, sys.stdout.fileno())
