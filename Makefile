@@ -66,7 +66,7 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
 	$(BIN)/pytest tests/test_peers.py
 
-kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, half an hour
+kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, three quarters of an hour
 	$(BIN)/python scripts/kill_sweeps.py
 
 # Ray's launcher comes without what it wants for AWS alone, in other versions than ours.

@@ -29,7 +29,6 @@ from wzfl.environment import describe_environment
 from wzfl.results import ROUNDS, load_rounds
 from wzfl.summary import load_sweep
 
-_LONGEST = 0.25  # share of the time of a sweep left alone after which at the latest it is killed
 _SWEEP = ("experiment=smoke", "hydra/launcher=basic", "checkpoint_every=3")
 _TIMES = ["wall_seconds"]
 
@@ -56,7 +55,7 @@ def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Cou
     alone, killed = folder / "alone", folder / "killed"
     begin = time.monotonic()
     _wait(_start(alone))
-    longest = _LONGEST * (time.monotonic() - begin)
+    longest = time.monotonic() - begin
     expected = _runs(alone)
     found = Counter({"runs in a sweep": len(expected)})
     while found["kills"] < kills:
