@@ -54,8 +54,9 @@ def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Cou
     """What has happened, counted: now and then, and in the end."""
     alone, killed = folder / "alone", folder / "killed"
     begin = time.monotonic()
-    _wait(_start(alone))
+    _wait(_start(killed))
     longest = time.monotonic() - begin
+    killed.rename(alone)  # configs tell their results' folder, so all are written to the same
     expected = _runs(alone)
     found = Counter({"runs in a sweep": len(expected)})
     while found["kills"] < kills:
