@@ -28,7 +28,7 @@ convex:  ## Loss against bits on a convex problem with clients that differ, half
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
 accuracy-cifar:  ## The same for a small CNN, an hour
-tune:  ## Which step size suits which compressor, ten minutes
+tune:  ## Which step size suits which compressor, a quarter of an hour
 faults:  ## Accuracy where payloads are lost, a quarter of an hour
 smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
@@ -41,14 +41,15 @@ draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothin
 
 TRACKED = $(or $(FOLDER),results/$(if $(filter-out default,$(PRESET)),$(PRESET)/)wandb)
 
+NEEDS_TRACKED = @test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
+	{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
+
 dashboard: $(INSTALLED)  ## Look at tracked runs in the terminal (PRESET=beyond: at those; FOLDER=...: at any)
-	@test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
-		{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
+	$(NEEDS_TRACKED)
 	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(TRACKED)
 
 wandb-sync: $(INSTALLED)  ## Upload tracked runs that are not uploaded yet, with an account (PRESET, FOLDER as above)
-	@test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
-		{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
+	$(NEEDS_TRACKED)
 	$(BIN)/wandb sync $(TRACKED)
 
 wandb-workspace: $(INSTALLED)  ## Make a saved view of uploaded runs (ENTITY=user or team)

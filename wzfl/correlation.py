@@ -9,7 +9,7 @@ import yaml
 
 from wzfl import markdown
 from wzfl.intervals import mean_interval
-from wzfl.report import figures_section, generated_by, what_was_run
+from wzfl.report import figures_section, tables_report
 from wzfl.results import SweepFolder, load_clients
 from wzfl.summary import LAST_ROUNDS, decibel
 
@@ -57,17 +57,11 @@ def correlation_report(
     command: str,
 ) -> str:
     """Markdown, from the frames of `load_history` by title, and the runs of `wzfl.summary`."""
-    sections = [f"## {title}\n\n{_table(history)}\n" for title, history in settings.items()]
-    return "\n".join(
-        [
-            "# Side information by policy\n",
-            generated_by(command),
-            _INTRODUCTION,
-            what_was_run(runs, skipped),
-            *sections,
-            figures_section(figures),
-        ]
+    tables = {title: _table(history) for title, history in settings.items()}
+    text = tables_report(
+        "Side information by policy", _INTRODUCTION, tables, runs, skipped, command
     )
+    return f"{text}\n{figures_section(figures)}"
 
 
 def _table(history: pd.DataFrame) -> str:

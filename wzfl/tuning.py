@@ -6,7 +6,7 @@ import pandas as pd
 
 from wzfl import markdown
 from wzfl.plots import in_order, label
-from wzfl.report import generated_by, what_was_run
+from wzfl.report import tables_report
 from wzfl.summary import LAST_ROUNDS, METHOD
 
 _INTRODUCTION = """\
@@ -46,16 +46,8 @@ def tuning_report(
     command: str,
 ) -> str:
     """Markdown, from tables of `tuning_losses` by title, and all runs."""
-    sections = [f"## {title}\n\n{_table(losses)}\n" for title, losses in settings.items()]
-    return "\n".join(
-        [
-            "# Step sizes\n",
-            generated_by(command),
-            _INTRODUCTION,
-            what_was_run(runs, skipped),
-            *sections,
-        ]
-    )
+    tables = {title: _table(losses) for title, losses in settings.items()}
+    return tables_report("Step sizes", _INTRODUCTION, tables, runs, skipped, command)
 
 
 def _table(losses: pd.DataFrame) -> str:
