@@ -11,9 +11,8 @@ from wzfl.compressors.syndromes import checks
 from wzfl.compressors.trellis import halves
 from wzfl.kernels import polar
 
-_REVERSALS = (
-    4  # of decisions in each plane; scales that are wrong make many blocks fail, and waste them
-)
+# Of decisions in each plane; scales that are wrong make many blocks fail, and waste them.
+_REVERSALS = 4
 
 
 def read(code: Design, syndromes: memoryview, places: np.ndarray, told: np.ndarray) -> np.ndarray:
