@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults rate-distortion \
+.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
 	draw dashboard wandb-sync wandb-workspace test peers launchers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
@@ -29,8 +29,8 @@ correlation:  ## How good the policies of side information are, a quarter of an 
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
 accuracy-cifar:  ## The same for a small CNN, an hour
 tune:  ## Which step size suits which compressor, a quarter of an hour
-faults:  ## Accuracy where payloads are lost, a quarter of an hour
-smoke beyond convex correlation accuracy-mnist accuracy-cifar tune faults: $(INSTALLED)
+conditions:  ## Accuracy by participation, clients, lost payloads, batch size, epochs, side information
+smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
 
 rate-distortion: $(INSTALLED)  ## Measure all compressors on vectors, without training, half an hour

@@ -15,8 +15,8 @@ from plot_correlation import draw_correlation
 from rate_distortion_figures import draw_rate_distortion
 from step_sizes import report_step_sizes
 
+from wzfl.condition_plots import accuracy_by_condition
 from wzfl.error_plots import errors_by_round
-from wzfl.fault_plots import accuracy_by_loss
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import report
 from wzfl.summary import BASELINE, Sweep, load_sweep, methods, save_tables
@@ -53,9 +53,10 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
         if runs.empty or "none" not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
-        whole = runs[runs.loss == 0]
-        table = methods(whole, rounds[rounds.id.isin(whole.id)])
-        sweeps.append(Sweep(entry["name"], entry["title"], runs, rounds, table, entry["shows"]))
+        varies = entry.get("varies", "")
+        table = pd.DataFrame() if varies else methods(runs, rounds)
+        frames = (runs, rounds, table)
+        sweeps.append(Sweep(entry["name"], entry["title"], *frames, entry["shows"], varies))
     if not sweeps:
         return None
     _tables(plan.results_dir, sweeps)
@@ -68,8 +69,8 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
 def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
     runs, rounds = (pd.concat([getattr(s, name) for s in sweeps]) for name in ("runs", "rounds"))
     save_tables(results_dir, runs, rounds)
-    tables = [sweep.methods.assign(sweep=sweep.name) for sweep in sweeps]
-    pd.concat(tables).to_csv(results_dir / "methods.csv", index=False)
+    if tables := [s.methods.assign(sweep=s.name) for s in sweeps if not s.methods.empty]:
+        pd.concat(tables).to_csv(results_dir / "methods.csv", index=False)
 
 
 def _figures(
@@ -90,10 +91,10 @@ def _figures(
         if any(len(rounds) for _, rounds in shown):
             save(errors_by_round(shown, column), results_dir / "figures", name)
             names.append(name)
-    faults = [(sweep.title, sweep.runs) for sweep in sweeps if sweep.shows == "faults"]
-    if faults:
-        save(accuracy_by_loss(faults), results_dir / "figures", "accuracy_by_loss")
-        names.append("accuracy_by_loss")
+    varied = [(sweep.title, sweep.varies, sweep.runs) for sweep in sweeps if sweep.varies]
+    if varied:
+        save(accuracy_by_condition(varied), results_dir / "figures", "accuracy_by_condition")
+        names.append("accuracy_by_condition")
     datasets = {entry["name"]: entry["dataset"] for entry in experiments}
     for dataset in dict.fromkeys(datasets[sweep.name] for sweep in sweeps):
         for shows, (column, ylabel) in _COLUMNS.items():

@@ -15,6 +15,10 @@ from plans import Plan, load_plan
 
 import wzfl
 from wzfl.claims import differences
+from wzfl.condition_plots import accuracy_by_condition
+from wzfl.condition_report import condition_section
+from wzfl.conditions import CONDITIONS
+from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.plots import against_bits, by_bitrate, look, save
@@ -79,6 +83,7 @@ def write_run(
         "seed": seed,
         "names": names,
         "clients_per_round": CLIENTS,
+        "client": {"batch_size": 8},
         "server": {"optimizer": {"lr": lr}},
         "channel": {"loss": loss},
     }
@@ -209,12 +214,15 @@ def test_the_report_s_numbers_are_a_line_each(results, sweep):
     exec(read.replace("results/", f"{results}/"), names)
     for table in ("runs", "methods"):
         names[table] = names["table"](f"{table}.csv").query("sweep == 'smoke'")
-    best, lowest, _, accuracy, ahead = re.findall(r"^[^#].*$", lines, re.MULTILINE)
+    best, lowest, _, condition, down, beside, accuracy, ahead = re.findall(r"^[^#].*$", lines, re.MULTILINE)
     expected = best_by_compressor(sweep.methods).set_index("compressor")
     found = 8e3 * eval(best, names)
     assert found.to_dict() == pytest.approx(expected.bits_to_target.to_dict(), nan_ok=True)
     within = expected.lowest_bitrate_within_one_point.dropna().to_dict()
     assert eval(lowest, names).to_dict() == pytest.approx(within)
+    assert eval(condition, names).loc["none"].tolist() == pytest.approx([0.91])
+    exec(down, names)
+    assert set(eval(beside, names)) == {0.0}
     exec(accuracy, names)
     (difference,) = (
         difference.mean
@@ -375,14 +383,49 @@ def test_accuracy_is_shown_by_what_is_lost(results):
                 left = accuracy if name == "none" else accuracy - loss / 10
                 write_run(results, "lossy", job, name, 1.0, seed + 10, left, loss=loss)
                 job += 1
-    entry = {"name": "lossy", "title": "a setting", "dataset": "digits", "shows": "faults"}
+    entry = {"name": "lossy", "title": "a setting", "dataset": "digits"}
+    entry |= {"shows": "conditions", "varies": "loss"}
     text = draw.draw(planned(results, entry), {}).read_text()
-    assert (
-        "| wyner_ziv    | 1      | 0.9100 (0.9000 to 0.9200) | 0.8600 (0.8500 to 0.8700) |" in text
-    )
-    assert re.search(r"\| wyner_ziv .*\| 5\.00 ", text)
-    assert re.search(r"\| a setting .*\| 2  +\| 0\.9100", text)  # float32 without loss, two seeds
-    assert (results / "figures" / "accuracy_by_loss.png").stat().st_size > 10_000
+    assert "# Accuracy under other conditions" in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["compressor", "bits", "0", "0.3", "change", "client memory"] in rows
+    (row,) = [row for row in rows if row[:2] == ["wyner_ziv", "1"]]
+    assert row[2:4] == ["0.9100 (0.9000 to 0.9200)", "0.8600 (0.8500 to 0.8700)"]
+    assert row[4].startswith("**-5.00 (-5.00 to -5.00)**")
+    assert (results / "figures" / "accuracy_by_condition.png").stat().st_size > 10_000
+
+
+def test_what_is_told_beside_the_weights_has_its_price(sweep):
+    told = sweep.runs.compressor.map({"wyner_ziv": 16.0, "my_own": 160.0}).fillna(0) + 32 * DIM
+    runs = sweep.runs.assign(downlink_bits=told * sweep.runs.clients_per_round * sweep.runs.rounds)
+    text = downlink_section([replace(sweep, runs=runs)])
+    assert "Weights go down as float32, 0.4 kB per client and round" in text
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    title = sweep.title
+    assert [title, "wyner_ziv", "last", "2", "0.16", "16 % to 16 %"] in rows
+    assert [title, "my_own", "zero", "20", "1.6", "80 % to 40 %"] in rows
+    weights_alone = sweep.runs.assign(downlink_bits=1.0)
+    assert downlink_section([replace(sweep, runs=weights_alone.assign(rounds=1))]) == ""
+
+
+def test_a_code_under_one_value_of_a_condition_is_compared_with_the_others():
+    """As float32 is by side information, which it does not use."""
+    rows = [
+        ("none", "zero", 0.9, 1.0), ("wyner_ziv", "last", 0.8, 0.5), ("wyner_ziv", "zero", 0.7, 1.0)
+    ]  # fmt: skip
+    runs = pd.DataFrame(rows, columns=["compressor", "side_information", "final_accuracy", "error"])
+    runs = runs.rename(columns={"error": "side_information_error"})
+    runs = runs.assign(seed=0, measured_bitrate=1.0, client_floats=0)
+    text = condition_section(runs, "side_information")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    assert ["float32", "1", "—", "0.9000 (0.9000 to 0.9000)", "—", "none"] in rows
+    assert ["wyner_ziv", "0.5", "1"] in rows  # what history is worth
+    figure = accuracy_by_condition([("a setting", "side_information", runs)])
+    (axes,) = [axes for axes in figure.axes if axes.get_visible()]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["last", "zero"]
+    assert axes.get_xlabel() == "side information"
+    (line,) = [line for line in axes.lines if line.get_label() == "float32"]
+    assert set(line.get_ydata()) == {0.9}
 
 
 def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_path):
@@ -400,12 +443,13 @@ def test_the_plan_names_experiments_that_exist():
         for entry in load_plan(preset):
             config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
             assert config["sweep"] == entry["name"]
+            assert (entry["shows"] == "conditions") == (entry.get("varies") in CONDITIONS)
             assert entry["shows"] in (
                 "accuracy",
                 "loss",
                 "error",
                 "correlation",
-                "faults",
+                "conditions",
                 "step sizes",
                 "reference",
             )

@@ -6,7 +6,6 @@ Source: Liang, Zhong, Chen, Wu, "Wyner-Ziv Gradient Compression for Federated Le
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from wzfl import markdown
@@ -79,7 +78,7 @@ def _history(sweep: Sweep) -> dict[str, str]:
 def _rates(sweep: Sweep) -> str:
     """A setting's verdicts and differences, code by code, with the ids of the runs behind them."""
     _, measure, unit, _, better = _MEASURES[sweep.shows]
-    runs = sweep.runs[sweep.runs.loss == 0]
+    runs = sweep.runs
     ids = sorted(runs.id[runs.compressor != BASELINE])
     tables = "\n".join(_rates_of(code, runs, sweep.shows) for code in _codes(runs))
     return (
@@ -97,7 +96,8 @@ def _rates_of(code: str, runs: pd.DataFrame, shows: str) -> str:
     for rival in in_order({name for name, _ in found}):
         own = {bitrate: found[rival, bitrate] for name, bitrate in found if name == rival}
         name = label(rival) + "*" * (rival in memory)
-        rows.append({f"`{code}` less": name} | {f"{b:g} bit": _cell(d) for b, d in own.items()})
+        cells = {f"{bitrate:g} bit": markdown.difference(each) for bitrate, each in own.items()}
+        rows.append({f"`{code}` less": name} | cells)
         verdicts.append(f"- against {name} the claim {_verdict(own, better)}.")
     return f"{markdown.table(pd.DataFrame(rows).fillna('—'))}\n\n" + "\n".join(verdicts) + "\n"
 
@@ -121,13 +121,6 @@ def differences(
             if difference.seeds:
                 found[str(rival), float(str(bitrate))] = difference
     return found
-
-
-def _cell(difference: Difference) -> str:
-    mark = "**" if difference.sure else ""
-    text = f"{difference.mean:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
-    p = "" if np.isnan(difference.p) else f", p = {difference.p:.2g}"
-    return f"{mark}{text}{mark}{p}"
 
 
 def _verdict(by_bitrate: dict[float, Difference], better: int) -> str:

@@ -1,6 +1,9 @@
 """Numbers and frames as Markdown."""
 
+import numpy as np
 import pandas as pd
+
+from wzfl.intervals import Difference
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -26,6 +29,14 @@ def size(bits: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} GB"
+
+
+def difference(found: Difference) -> str:
+    """+1.20 (+0.90 to +1.50), p = 0.01; bold where the interval leaves 0 out."""
+    mark = "**" if found.sure else ""
+    text = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+    p = "" if np.isnan(found.p) else f", p = {found.p:.2g}"
+    return f"{mark}{text}{mark}{p}"
 
 
 def floats(count: int) -> str:

@@ -30,7 +30,8 @@ class Sweep:
         name: its experiment's name.
         title: one line that says what was trained.
         runs, rounds, methods: frames of `load_sweep` and `methods`.
-        shows: "accuracy", "loss", "error" of updates, "faults", or "reference" (float32 alone).
+        shows: "accuracy", "loss", "error" of updates, "conditions", or "reference" (float32 alone).
+        varies: the condition that "conditions" is about, a key of `wzfl.conditions.CONDITIONS`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Sweep:
     rounds: pd.DataFrame
     methods: pd.DataFrame
     shows: str
+    varies: str = ""
 
 
 def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -99,6 +101,8 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
         "measured_bitrate": rounds["uplink_bits"].sum() / sent if sent else float("nan"),
         "seed": config["seed"],
         "loss": config.get("channel", {}).get("loss", 0.0),
+        "batch_size": config["client"].get("batch_size"),
+        "epochs": config["client"].get("epochs"),
         "lr": config["server"]["optimizer"]["lr"],
         "clients": summary["population"],
         "clients_per_round": config["clients_per_round"],

@@ -1,0 +1,68 @@
+"""Figures of what one condition does to accuracy: tidy frames in, a figure out."""
+
+from collections.abc import Sequence
+from math import ceil
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wzfl.conditions import CONDITIONS, values_of
+from wzfl.intervals import means_by
+from wzfl.plots import in_order, label, look, means_of, style, unique_handles
+
+_PANELS_PER_ROW = 3
+
+
+def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
+    """Final accuracy by what was varied, a panel per title, condition and its runs.
+
+    Means over seeds; bars are 95 % bootstrap intervals. A compressor that ran under one value alone is a
+    line across.
+    """
+    style()
+    columns = min(len(settings), _PANELS_PER_ROW)
+    rows = ceil(len(settings) / columns)
+    figure, grid = plt.subplots(
+        *(rows, columns),
+        figsize=(3.6 * columns + 1.8, 3.3 * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    panels = list(grid.flat)
+    for axes, (title, condition, runs) in zip(panels, settings, strict=False):
+        _panel(axes, condition, runs)
+        axes.set_title(f"{title}\n{means_of(runs.seed.nunique())}", fontsize=9)
+    for axes in panels[len(settings) :]:
+        axes.set_visible(False)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("final test accuracy")
+    figure.legend(*unique_handles(*panels), loc="outside right upper", fontsize=8, handlelength=3)
+    return figure
+
+
+def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
+    values = values_of(runs, condition)
+    for name in in_order(runs.compressor):
+        means = means_by(runs[runs.compressor == name], condition, "final_accuracy")
+        if len(means) == 1:
+            axes.axhline(
+                means["mean"].iloc[0],
+                **look(name) | {"marker": ""},
+                linewidth=0.9,
+                label=label(name),
+            )
+            continue
+        axes.errorbar(
+            [values.index(value) for value in means.index],
+            means["mean"],
+            yerr=[means["mean"] - means.low, means.high - means["mean"]],
+            **look(name),
+            markersize=4,
+            capsize=2,
+            label=label(name),
+        )
+    texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
+    axes.set_xticks(range(len(values)), texts)
+    axes.set_xlabel(CONDITIONS[condition])
