@@ -28,7 +28,7 @@ convex:  ## Loss against bits on a convex problem with clients that differ, half
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
 accuracy-cifar:  ## The same for a small CNN, an hour
-tune:  ## Which step size suits which compressor, a quarter of an hour
+tune:  ## Which step size suits which compressor, an hour
 conditions:  ## Accuracy by participation, clients, lost payloads, batch size, epochs, side information
 smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@

@@ -34,6 +34,13 @@ class Plan:
         tracker.keep_report(self.command.removeprefix("make "), report)
 
 
+def overrides(entry: dict[str, Any]) -> list[str]:
+    """What an entry of a preset asks of scripts/train.py."""
+    name = entry["name"]
+    asked = [f"experiment={entry.get('experiment', name)}", f"sweep={name}"]
+    return asked + entry.get("overrides", [])
+
+
 def load_plan(preset: str) -> list[dict[str, Any]]:
     """The experiments of a preset."""
     return _presets()[preset]

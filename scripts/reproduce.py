@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from draw import draw
-from plans import Plan, parse_plan
+from plans import Plan, overrides, parse_plan
 from run_command import run_command
 
 from wzfl.config import build, load_group
@@ -33,7 +33,7 @@ def main() -> int:
             skipped[entry["name"]] = reason
             continue
         print(f"[{place}/{len(plan.experiments)}] {entry['name']}: {entry['title']}", flush=True)
-        if not _sweep(entry["name"], plan):
+        if not _sweep(entry, plan):
             failed.append(entry["name"])
     done = [entry for entry in plan.experiments if entry["name"] not in skipped]
     skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
@@ -66,10 +66,10 @@ def say_missing(missing: dict[str, str]) -> None:
         print(f"going on without: {reason}", flush=True)
 
 
-def _sweep(name: str, plan: Plan) -> bool:
-    """Whether all runs of the experiment are there in the end."""
-    command = [sys.executable, str(SCRIPTS / "train.py"), "-m", f"experiment={name}"]
-    command.append(f"results_dir={plan.results_dir}")
+def _sweep(entry: dict[str, Any], plan: Plan) -> bool:
+    """Whether all runs of an experiment are there in the end."""
+    command = [sys.executable, str(SCRIPTS / "train.py"), "-m"]
+    command += [*overrides(entry), f"results_dir={plan.results_dir}"]
     if plan.tracking == "none":  # else it is as the experiment says
         command.append("tracking=none")
     return subprocess.run(command, env=os.environ, check=False).returncode == 0

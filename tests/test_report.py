@@ -441,8 +441,10 @@ def test_the_plan_names_experiments_that_exist():
     presets = yaml.safe_load((folder.parent / "reproduce.yaml").read_text())
     for preset in presets:
         for entry in load_plan(preset):
-            config = yaml.safe_load((folder / f"{entry['name']}.yaml").read_text())
-            assert config["sweep"] == entry["name"]
+            experiment = entry.get("experiment", entry["name"])
+            config = yaml.safe_load((folder / f"{experiment}.yaml").read_text())
+            assert config["sweep"] == experiment
+            assert ("experiment" in entry) == ("overrides" in entry)
             assert (entry["shows"] == "conditions") == (entry.get("varies") in CONDITIONS)
             assert entry["shows"] in (
                 "accuracy",

@@ -18,7 +18,7 @@ TUNED = {
     "tune_cifar": [
         f"accuracy_cifar_{regime}" for regime in ("by_class_100", "iid_100", "iid_32", "iid_full")
     ],
-}
+}  # others are of their own experiment
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_experiments_use_the_step_sizes_that_were_found(entry):
     if runs.empty:
         pytest.skip("no results/tune")
     found = best_step_sizes(tuning_losses(runs, rounds))
-    for experiment in TUNED[entry["name"]]:
+    for experiment in TUNED.get(entry["name"], [entry["experiment"]]):
         with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
             config = compose("train", [f"experiment={experiment}"])
         for (compressor, bitrate), lr in found.items():
