@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
+.PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
 	draw dashboard wandb-sync wandb-workspace test peers launchers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
@@ -21,6 +21,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/report.md
 	$(BIN)/python scripts/reproduce.py
+
+paper: $(INSTALLED)  ## The same with all data sets and models, for a GPU; says first how long it may take
+	$(BIN)/python scripts/reproduce.py --preset $@ --estimate
 
 smoke:  ## The same on a tiny sweep, under a minute; this and the next in results/, by their names
 beyond:  ## Errors of codes with and without side information, an hour and a half

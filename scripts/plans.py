@@ -21,12 +21,14 @@ class Plan:
         experiments: its entries, in order.
         results_dir: where its results are.
         tracking: the file of conf/tracking/ that says who is told of its report.
+        estimated: whether to say before it starts how long it may take.
     """
 
     command: str
     experiments: list[dict[str, Any]]
     results_dir: Path
     tracking: str = "none"
+    estimated: bool = False
 
     def track(self, report: Path) -> None:
         """Tells who is to be told of the report, and of the figures beside it."""
@@ -46,8 +48,8 @@ def load_plan(preset: str) -> list[dict[str, Any]]:
     return _presets()[preset]
 
 
-def parse_plan(description: str | None, preset: str = _DEFAULT) -> Plan:
-    """What the command line asks for."""
+def parse_plan(description: str | None, preset: str = _DEFAULT, trains: bool = False) -> Plan:
+    """What the command line of a script asks for that trains first, or only draws."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -57,6 +59,10 @@ def parse_plan(description: str | None, preset: str = _DEFAULT) -> Plan:
     )
     trackers = sorted(path.stem for path in (conf_dir() / "tracking").glob("*.yaml"))
     parser.add_argument("--tracking", default="wandb", choices=trackers, help="(wandb)")
+    if trains:
+        parser.add_argument(
+            "--estimate", action="store_true", help="say first how long it may take"
+        )
     asked = parser.parse_args()
     below = "" if asked.preset == _DEFAULT else asked.preset
     return Plan(
@@ -64,6 +70,7 @@ def parse_plan(description: str | None, preset: str = _DEFAULT) -> Plan:
         load_plan(asked.preset),
         asked.results_dir or Path("results") / below,
         asked.tracking,
+        trains and asked.estimate,
     )
 
 

@@ -1,6 +1,6 @@
 """Runs the experiments of conf/reproduce.yaml whose data sets are there, then draws and reports.
 
-    python scripts/reproduce.py [--preset default] [--results-dir results] [--tracking wandb]
+    python scripts/reproduce.py [--preset default] [--results-dir results] [--tracking wandb] [--estimate]
 
 What is finished already is not trained again. Exit status 1 if a run failed.
 """
@@ -15,6 +15,7 @@ from typing import Any
 from draw import draw
 from plans import Plan, overrides, parse_plan
 from run_command import run_command
+from sweep_size import measure_sweep, told
 
 from wzfl.config import build, load_group
 from wzfl.datasets import DataMissing
@@ -23,9 +24,13 @@ SCRIPTS = Path(__file__).parent
 
 
 def main() -> int:
-    plan = parse_plan(__doc__)
+    plan = parse_plan(__doc__, trains=True)
     missing = missing_datasets(plan.experiments)
     say_missing(missing)
+    if plan.estimated:
+        here = [entry for entry in plan.experiments if entry["dataset"] not in missing]
+        print("timing a few rounds of each sweep", flush=True)
+        print(told({entry["name"]: measure_sweep(overrides(entry)) for entry in here}), flush=True)
 
     skipped, failed = {}, []
     for place, entry in enumerate(plan.experiments, 1):

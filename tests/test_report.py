@@ -214,7 +214,9 @@ def test_the_report_s_numbers_are_a_line_each(results, sweep):
     exec(read.replace("results/", f"{results}/"), names)
     for table in ("runs", "methods"):
         names[table] = names["table"](f"{table}.csv").query("sweep == 'smoke'")
-    best, lowest, _, condition, down, beside, accuracy, ahead = re.findall(r"^[^#].*$", lines, re.MULTILINE)
+    best, lowest, _, condition, down, beside, accuracy, ahead = re.findall(
+        r"^[^#].*$", lines, re.MULTILINE
+    )
     expected = best_by_compressor(sweep.methods).set_index("compressor")
     found = 8e3 * eval(best, names)
     assert found.to_dict() == pytest.approx(expected.bits_to_target.to_dict(), nan_ok=True)

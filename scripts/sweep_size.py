@@ -1,0 +1,92 @@
+"""How many runs a sweep has, and how long a preset's may take on this machine."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from wzfl.config import conf_dir
+from wzfl.results import ROUNDS
+
+_PROBED = 3  # rounds
+
+
+def choices(params: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, list[str]]:
+    """The values that each key takes in a sweep: those of the command line, or an experiment's own.
+
+    To be called while Hydra is initialized: glob(...) asks it which choices there are.
+    """
+    # The later one of two that name the same key counts.
+    asked = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    return {
+        override.key_or_group: list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_element_as_str()]
+        for override in parser.parse_overrides(asked)
+    }
+
+
+def count(taken: Mapping[str, Sequence[str]]) -> int:
+    """How many runs that spans; compressors of one bitrate are trained once for all of them."""
+    return prod(len(values) for values in taken.values())
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a sweep.
+
+    Attributes:
+        runs: how many, at most.
+        hours: of one process, if runs of all compressors take as long as those that were timed.
+    """
+
+    runs: int
+    hours: float
+
+
+def measure_sweep(overrides: Sequence[str]) -> Size:
+    """Times some rounds of the sweep's first and last compressor."""
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        config = compose("train", [overrides[0]], return_hydra_config=True)
+        taken = choices(config.hydra.sweeper.params, overrides)
+    rounds = int(taken.get("rounds", [config.rounds])[0])
+    ends = dict.fromkeys([0, -1]) if len(taken.get("compressor", [])) > 1 else [0]
+    seconds = [_seconds([f"{key}={values[end]}" for key, values in taken.items()]) for end in ends]
+    runs = count(taken)
+    return Size(runs, runs * rounds * sum(seconds) / len(seconds) / 3600)
+
+
+def _seconds(run: Sequence[str]) -> float:
+    """Of a round of this run, once it is warm."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(Path(__file__).with_name("train.py")), *run]
+        command += [f"rounds={_PROBED}", "tracking=none", f"results_dir={folder}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        (path,) = Path(folder).glob(f"runs/*/{ROUNDS}")
+        return float(pd.read_csv(path).seconds.iloc[1:].min())
+
+
+def told(sizes: Mapping[str, Size]) -> str:
+    """For who waits: by sweep and in all."""
+    lines = [
+        f"{name}: {size.runs} runs, {size.hours:.2f} h of one process"
+        for name, size in sizes.items()
+    ]
+    runs = sum(size.runs for size in sizes.values())
+    hours, processes = sum(size.hours for size in sizes.values()), joblib.cpu_count()
+    lines.append(
+        f"in all at most {runs} runs, about {hours / processes:.1f} h with {processes} processes if these do"
+        " not slow each other; what is finished already is not trained again"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,33 @@
+"""What is said of a sweep before it starts."""
+
+from hydra import initialize_config_dir
+from sweep_size import Size, choices, count, measure_sweep, told
+
+from wzfl.config import conf_dir
+
+
+def test_what_the_command_line_says_counts():
+    params = {"compressor": "none,qsgd,topk", "bitrate": "1,4", "seed": "0,1,2"}
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        taken = choices(params, ["compressor=signsgd", "seed=range(0,5)", "model=glob(*cnn)"])
+    assert taken == {
+        "compressor": ["signsgd"],
+        "bitrate": ["1", "4"],
+        "seed": ["0", "1", "2", "3", "4"],
+        "model": ["cnn", "small_cnn"],
+    }
+    assert count(taken) == 20
+    assert count({}) == 1
+
+
+def test_a_sweep_is_timed_by_some_of_its_rounds():
+    size = measure_sweep(["experiment=smoke", "seed=0,1,2", "compressor=none,qsgd", "rounds=3600"])
+    assert size.runs == 12
+    assert 0.01 < size.hours < 3  # 43 200 rounds of a millisecond or some
+
+
+def test_the_hours_of_all_sweeps_are_shared_by_processes(monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    text = told({"one": Size(20, 6.0), "other": Size(10, 2.0)})
+    assert "one: 20 runs, 6.00 h of one process" in text
+    assert "at most 30 runs, about 2.0 h with 4 processes" in text
