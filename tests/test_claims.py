@@ -20,7 +20,7 @@ def runs_of(*rows):
         ]
     )
     memory = frame.compressor.map({"topk": 100}).fillna(0)
-    return frame.assign(loss=0.0, client_floats=memory, side_information="last")
+    return frame.assign(client_floats=memory, side_information="last", dataset="digits")
 
 
 RUNS = runs_of(
@@ -63,6 +63,16 @@ def test_history_is_judged_at_the_highest_bitrate(error, verdict):
         RUNS.assign(side_information_error=RUNS.side_information_error.mask(code, error))
     )
     assert f"| a setting | {verdict} " in text
+
+
+def test_both_claims_in_short_come_first():
+    (row,) = [line for line in section(RUNS).splitlines() if "accuracy_vs_bits_digits" in line]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[:4] == [
+        *("a setting", "3", "holds"),
+        "`wyner_ziv`: 1 / 1 / 1; `slepian_wolf`: 0 / 1 / 1",
+    ]
+    assert cells[4] == "[accuracy_vs_bits_digits](figures/accuracy_vs_bits_digits.png)"
 
 
 def test_less_loss_is_better():

@@ -15,6 +15,7 @@ from wzfl.summary import BASELINE, Sweep
 from wzfl.verdicts import INFORMED
 
 _PAPERS = "wyner_ziv"  # the paper's scheme
+_STANDINGS = ("ahead", "behind", "undecided")
 # What is compared, in which unit, and which sign is better.
 _MEASURES = {
     "accuracy": ("final_accuracy", "final test accuracy", "points", 100.0, 1),
@@ -30,7 +31,8 @@ def claims_section(sweeps: Sequence[Sweep]) -> str:
     rows = [_history(sweep) for sweep in judged if _PAPERS in _codes(sweep.runs)]
     history = f"{_HISTORY}\n{markdown.table(pd.DataFrame(rows))}\n\n" if rows else ""
     rates = "\n".join(_rates(sweep) for sweep in judged)
-    return f"## The paper's claims\n\n{history}{_RATES}\n{rates}"
+    short = markdown.table(pd.DataFrame([_in_short(sweep) for sweep in judged]))
+    return f"## The paper's claims\n\n{_SHORT}\n{short}\n\n{history}{_RATES}\n{rates}"
 
 
 def _codes(runs: pd.DataFrame) -> list[str]:
@@ -39,6 +41,11 @@ def _codes(runs: pd.DataFrame) -> list[str]:
     return sorted(names, key=lambda name: name != _PAPERS)
 
 
+_SHORT = """\
+The two claims in short, the evidence is below: whether history is correlated with what comes, and in how \
+many comparisons with an earlier scheme at equal bits a code with side information is ahead, behind, or \
+neither, as the interval of the difference has 0 in it. The figure shows all runs of a setting.
+"""
 _HISTORY = """\
 ### Gradients of adjacent rounds are correlated
 
@@ -53,6 +60,26 @@ compressor without, at the same configured bitrate, of runs of the same seed: th
 95 % interval. **Bold** where the interval leaves 0 out; with this many comparisons one in twenty does so \
 by chance. An asterisk marks compressors that keep a vector at every client.
 """
+
+
+def _in_short(sweep: Sweep) -> dict[str, str]:
+    """A row: both claims' verdicts in a setting."""
+    column, _, _, factor, better = _MEASURES[sweep.shows]
+    tallies = []
+    for code in _codes(sweep.runs):
+        found = differences(code, sweep.runs, column, factor).values()
+        words = [_standing(difference, better) for difference in found]
+        counts = " / ".join(str(words.count(word)) for word in _STANDINGS)
+        tallies.append(f"`{code}`: {counts}")
+    (dataset,) = sweep.runs.dataset.unique()
+    figure = f"{sweep.shows}_vs_bits_{dataset}"
+    return {
+        "setting": sweep.title,
+        "seeds": str(sweep.runs.seed.nunique()),
+        "history is correlated": _history(sweep)["verdict"],
+        "ahead / behind / undecided": "; ".join(tallies),
+        "figure": f"[{figure}](figures/{figure}.png)",
+    }
 
 
 def _history(sweep: Sweep) -> dict[str, str]:
@@ -123,13 +150,18 @@ def differences(
     return found
 
 
+def _standing(difference: Difference, better: int) -> str:
+    """One of `_STANDINGS`."""
+    if not difference.sure:
+        return "undecided"
+    return "ahead" if difference.mean * better > 0 else "behind"
+
+
 def _verdict(by_bitrate: dict[float, Difference], better: int) -> str:
     """Whether the scheme is ahead of a rival, and at which bitrates it is, is behind, or neither."""
-    found: dict[str, list[str]] = {"ahead": [], "behind": [], "undecided": []}
+    found: dict[str, list[str]] = {word: [] for word in _STANDINGS}
     for bitrate, difference in by_bitrate.items():
-        ahead = difference.mean * better > 0
-        word = ("ahead" if ahead else "behind") if difference.sure else "undecided"
-        found[word].append(f"{bitrate:g}")
+        found[_standing(difference, better)].append(f"{bitrate:g}")
     if not found["ahead"] and not found["behind"]:
         return "is undecided at every bitrate"
     verdict = "holds" if not found["behind"] else "holds in part" if found["ahead"] else "fails"
