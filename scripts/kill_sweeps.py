@@ -3,8 +3,9 @@
     python scripts/kill_sweeps.py [--kills 500] [--seed 0]
 
 Each attempt is a process of its own that goes on with the sweep of `make smoke`, with a checkpoint every
-three rounds, and gets SIGKILL after a time drawn at random. After each, every run that counts as
-finished must be what it is without kills, byte for byte but for times; so must the table in the end.
+three rounds, and gets SIGKILL at a random moment of its work: what comes before, Hydra's reading of all
+configs, takes as long and writes nothing. After each, every run that counts as finished must be what it is
+without kills, byte for byte but for times; so must the table in the end.
 Writes results/kills.md. Exit status 1 if anything differed.
 """
 
@@ -19,13 +20,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import torch
 import train
 
-from wzfl.environment import describe_environment
+from wzfl.environment import compute_deterministically, describe_environment
 from wzfl.results import ROUNDS, load_rounds
 from wzfl.summary import load_sweep
 
@@ -42,6 +44,7 @@ def main() -> int:
     asked = parser.parse_args()
     path = Path("results/kills.md")
     path.parent.mkdir(exist_ok=True)
+    compute_deterministically()  # what that imports takes a second, which no fork shall need again
     with tempfile.TemporaryDirectory() as folder:
         for found in kill_sweeps(Path(folder), asked.kills, random.Random(asked.seed)):
             path.write_text(_report(found))
@@ -53,14 +56,18 @@ def main() -> int:
 def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Counter[str]]:
     """What has happened, counted: now and then, and in the end."""
     alone, killed = folder / "alone", folder / "killed"
+    sweep = _start(killed)
+    _wait_for_work(sweep, killed, set())
     begin = time.monotonic()
-    _wait(_start(killed))
+    _wait(sweep)
     longest = time.monotonic() - begin
     killed.rename(alone)  # configs tell their results' folder, so all are written to the same
     expected = _runs(alone)
     found = Counter({"runs in a sweep": len(expected)})
     while found["kills"] < kills:
+        before = _files(killed)
         sweep = _start(killed)
+        _wait_for_work(sweep, killed, before)
         time.sleep(chance.uniform(0, longest))
         os.kill(sweep, signal.SIGKILL)
         if _wait(sweep) != signal.SIGKILL:
@@ -68,9 +75,12 @@ def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Cou
             shutil.rmtree(killed)
             continue
         found["kills"] += 1
-        found["kills amid a run"] += any((killed / "runs").glob("*.partial"))
-        begun = (killed / "runs").glob("*.partial/round_*.safetensors")
-        found["kills after that run's first checkpoint"] += any(begun)
+        written = _files(killed) - before
+        half = [path for path, _ in written if path.parent.suffix == ".partial"]
+        found["kills amid a run"] += any(half)
+        found["kills after that run's first checkpoint"] += any(
+            path.suffix == ".safetensors" for path in half
+        )
         finished = _runs(killed)
         found["differing runs"] += sum(expected.get(id) != run for id, run in finished.items())
         if found["kills"] % 25 == 0:
@@ -78,6 +88,15 @@ def kill_sweeps(folder: Path, kills: int, chance: random.Random) -> Iterator[Cou
     _wait(_start(killed))
     _end(found, killed, alone)
     yield found
+
+
+def _files(results_dir: Path) -> set[tuple[Path, int]]:
+    """All files of runs, and when each was written."""
+    found = set()
+    for path in (results_dir / "runs").glob("*/*"):
+        with suppress(FileNotFoundError):  # a sweep that is alive renames its folders
+            found.add((path, path.stat().st_mtime_ns))
+    return found
 
 
 def _end(found: Counter[str], killed: Path, alone: Path) -> None:
@@ -101,6 +120,13 @@ def _start(results_dir: Path) -> int:
     sys.argv = ["train.py", "-m", *_SWEEP, f"results_dir={results_dir}"]
     train.main()
     os._exit(0)
+
+
+def _wait_for_work(sweep: int, results_dir: Path, before: set[tuple[Path, int]]) -> None:
+    """Returns when it has begun to write, or has ended."""
+    still = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, sweep, still) is None and _files(results_dir) == before:
+        time.sleep(0.005)
 
 
 def _wait(sweep: int) -> int:
