@@ -420,7 +420,7 @@ def test_a_code_under_one_value_of_a_condition_is_compared_with_the_others():
     runs = runs.assign(seed=0, measured_bitrate=1.0, client_floats=0)
     text = condition_section(runs, "side_information")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert ["float32", "1", "—", "0.9000 (0.9000 to 0.9000)", "—", "none"] in rows
+    assert ["float32", "1", "—", "0.9000 (0.9000 to 0.9000)", "none"] in rows
     assert ["wyner_ziv", "0.5", "1"] in rows  # what history is worth
     figure = accuracy_by_condition([("a setting", "side_information", runs)])
     (axes,) = [axes for axes in figure.axes if axes.get_visible()]

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.conditions import CONDITIONS, values_of
+from wzfl.conditions import CONDITIONS, called, values_of
 from wzfl.intervals import means_by
 from wzfl.plots import in_order, label, look, means_of, style, unique_handles
 
@@ -44,6 +44,7 @@ def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> 
 
 def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
     values = values_of(runs, condition)
+    unordered = {"linestyle": "none"} if isinstance(values[0], str) else {}
     for name in in_order(runs.compressor):
         means = means_by(runs[runs.compressor == name], condition, "final_accuracy")
         if len(means) == 1:
@@ -58,11 +59,10 @@ def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
             [values.index(value) for value in means.index],
             means["mean"],
             yerr=[means["mean"] - means.low, means.high - means["mean"]],
-            **look(name),
+            **look(name) | unordered,
             markersize=4,
             capsize=2,
             label=label(name),
         )
-    texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
-    axes.set_xticks(range(len(values)), texts)
+    axes.set_xticks(range(len(values)), [called(value) for value in values])
     axes.set_xlabel(CONDITIONS[condition])

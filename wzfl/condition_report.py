@@ -1,11 +1,9 @@
 """What a report says of sweeps over a condition."""
 
-from typing import Any
-
 import pandas as pd
 
 from wzfl import markdown
-from wzfl.conditions import CONDITIONS, values_of
+from wzfl.conditions import CONDITIONS, called, values_of
 from wzfl.intervals import mean_interval, paired_difference
 from wzfl.plots import in_order, label
 from wzfl.verdicts import INFORMED
@@ -13,10 +11,10 @@ from wzfl.verdicts import INFORMED
 
 def condition_section(runs: pd.DataFrame, condition: str) -> str:
     """What accuracy is left, and what history is worth, by the values of a condition."""
-    seeds, name = runs.seed.nunique(), CONDITIONS[condition]
+    seeds, name, ordered = runs.seed.nunique(), CONDITIONS[condition], _ordered(runs, condition)
     text = (
-        f"Final test accuracy, means over {seeds} seeds (95 % bootstrap interval), by {name}. {_CHANGE}\n\n"
-        f"{markdown.table(_accuracies(runs, condition))}\n"
+        f"Final test accuracy by {name}, means over {seeds} seeds and their 95 % bootstrap intervals."
+        f"{_CHANGE if ordered else ''}\n\n{markdown.table(_accuracies(runs, condition))}\n"
     )
     errors = _history(runs[runs.compressor.str.startswith(INFORMED)], condition)
     if len(errors):
@@ -24,7 +22,7 @@ def condition_section(runs: pd.DataFrame, condition: str) -> str:
     return text
 
 
-_CHANGE = """\
+_CHANGE = """ \
 The change is from the first to the last value, in points, with Student's 95 % interval over seeds; \
 **bold** where that leaves 0 out."""
 
@@ -35,12 +33,10 @@ def _accuracies(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
         own = runs[runs.compressor == name]
         row = {"compressor": label(name), "bits": f"{own.measured_bitrate.mean():.3g}"}
         for value in values_of(runs, condition):
-            row[_called(value)] = _ranged(own.final_accuracy[own[condition] == value])
-        row |= {
-            "change": _change(own, condition),
-            "client memory": markdown.floats(own.client_floats.iloc[0]),
-        }
-        rows.append(row)
+            row[called(value)] = _ranged(own.final_accuracy[own[condition] == value])
+        if _ordered(runs, condition):
+            row["change"] = _change(own, condition)
+        rows.append(row | {"client memory": markdown.floats(own.client_floats.iloc[0])})
     return pd.DataFrame(rows)
 
 
@@ -49,13 +45,14 @@ def _history(runs: pd.DataFrame, condition: str) -> pd.DataFrame:
     rows = []
     for name in in_order(runs.compressor):
         own = runs[runs.compressor == name].groupby(condition).side_information_error.mean()
-        cells = {_called(value): markdown.number(error, ".3g") for value, error in own.items()}
+        cells = {called(value): markdown.number(error, ".3g") for value, error in own.items()}
         rows.append({"compressor": label(name)} | cells)
     return pd.DataFrame(rows)
 
 
-def _called(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
+def _ordered(runs: pd.DataFrame, condition: str) -> bool:
+    """Whether there is a first value and a last, as there is of numbers."""
+    return pd.api.types.is_numeric_dtype(runs[condition])
 
 
 def _ranged(values: pd.Series) -> str:

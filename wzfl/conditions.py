@@ -18,3 +18,7 @@ CONDITIONS = {
 def values_of(runs: pd.DataFrame, condition: str) -> list[Any]:
     """The values under which there are runs, in order."""
     return sorted(runs[condition].unique())
+
+
+def called(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

@@ -32,7 +32,9 @@ def size(bits: float) -> str:
 
 
 def difference(found: Difference) -> str:
-    """+1.20 (+0.90 to +1.50), p = 0.01; bold where the interval leaves 0 out."""
+    """+1.20 (+0.90 to +1.50), p = 0.01; bold where the interval leaves 0 out. +1.20 where there is none."""
+    if np.isnan(found.low):
+        return f"{found.mean:+.2f}"
     mark = "**" if found.sure else ""
     text = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
     p = "" if np.isnan(found.p) else f", p = {found.p:.2g}"

@@ -90,7 +90,7 @@ def label(compressor: str) -> str:
 
 def means_of(seeds: int) -> str:
     """What a caption says of lines and bars."""
-    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seeds"
+    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seed{'s' * (seeds != 1)}"
 
 
 def _marked(methods: pd.DataFrame) -> dict[str, str]:
