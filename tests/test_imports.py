@@ -83,9 +83,10 @@ def test_side_information_sees_no_compressor():
 
 def test_figures_see_frames_only():
     assert ours("intervals.py") == set()
-    assert ours("plots.py") == {"intervals"}
+    assert ours("plots.py") == {"end_labels", "intervals"}
+    assert ours("end_labels.py") == set()
     assert ours("error_plots.py") == {"intervals", "plots"}
-    assert ours("condition_plots.py") == {"conditions", "intervals", "plots"}
+    assert ours("condition_plots.py") == {"conditions", "end_labels", "intervals", "plots"}
     assert ours("conditions.py") == set()
     assert ours("correlation_plots.py") == {"intervals", "plots"}
     assert ours("rate_distortion_plots.py") <= {"plots", "theory"}

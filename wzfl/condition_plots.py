@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wzfl.conditions import CONDITIONS, called, values_of
+from wzfl.end_labels import End, label_ends
 from wzfl.intervals import means_by
-from wzfl.plots import in_order, label, look, means_of, style, unique_handles
+from wzfl.plots import in_order, label, look, means_of, style
 
 _PANELS_PER_ROW = 3
 
@@ -26,7 +27,7 @@ def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> 
     rows = ceil(len(settings) / columns)
     figure, grid = plt.subplots(
         *(rows, columns),
-        figsize=(3.6 * columns + 1.8, 3.3 * rows),
+        figsize=(4.6 * columns, 3.3 * rows),
         squeeze=False,
         layout="constrained",
     )
@@ -38,22 +39,17 @@ def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> 
         axes.set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("final test accuracy")
-    figure.legend(*unique_handles(*panels), loc="outside right upper", fontsize=8, handlelength=3)
     return figure
 
 
 def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
-    values = values_of(runs, condition)
+    values, ends = values_of(runs, condition), []
     unordered = {"linestyle": "none"} if isinstance(values[0], str) else {}
     for name in in_order(runs.compressor):
         means = means_by(runs[runs.compressor == name], condition, "final_accuracy")
+        ends.append(End(label(name), look(name)["color"], float(means["mean"].iloc[-1])))
         if len(means) == 1:
-            axes.axhline(
-                means["mean"].iloc[0],
-                **look(name) | {"marker": ""},
-                linewidth=0.9,
-                label=label(name),
-            )
+            axes.axhline(means["mean"].iloc[0], **look(name) | {"marker": ""}, linewidth=0.9)
             continue
         axes.errorbar(
             [values.index(value) for value in means.index],
@@ -62,7 +58,7 @@ def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
             **look(name) | unordered,
             markersize=4,
             capsize=2,
-            label=label(name),
         )
     axes.set_xticks(range(len(values)), [called(value) for value in values])
     axes.set_xlabel(CONDITIONS[condition])
+    label_ends(axes, ends)

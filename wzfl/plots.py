@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wzfl.end_labels import End, label_ends
 from wzfl.intervals import means_by
 
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
@@ -90,7 +91,7 @@ def label(compressor: str) -> str:
 
 def means_of(seeds: int) -> str:
     """What a caption says of lines and bars."""
-    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seed{'s' * (seeds != 1)}"
+    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seed{'s' * int(seeds != 1)}"
 
 
 def _marked(methods: pd.DataFrame) -> dict[str, str]:
@@ -133,7 +134,7 @@ def against_bits(
     """
     style()
     panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]
-    columns = min(max(panels), _PANELS_PER_ROW)
+    columns = ceil(max(panels) / ceil(max(panels) / _PANELS_PER_ROW))  # rows as full as can be
     rows_of = [ceil(count / columns) for count in panels]
     figure, grid = plt.subplots(
         sum(rows_of),
@@ -165,7 +166,7 @@ def _sweep_panels(
     for axes, name in zip(panels[1:], names, strict=False):
         axes.sharey(panels[0])
         _all_bitrates(axes, rounds, name, column)
-        axes.set_title(f"{labels[name]}\nby bitrate", fontsize=9)
+        axes.set_title(f"{labels[name]}\nby bits per coordinate", fontsize=9)
     for axes in panels[1 + len(names) :]:
         axes.set_visible(False)
     _focus(panels[0], rounds, column)
@@ -178,13 +179,13 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
     """Final accuracy or excess loss, and bits to target, against measured bits per coordinate."""
     style()
     figure, grid = plt.subplots(
-        len(sweeps), 2, figsize=(9.6, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
+        len(sweeps), 2, figsize=(11, 3.0 * len(sweeps)), squeeze=False, layout="constrained"
     )
     for (left, right), (title, _, methods) in zip(grid, sweeps, strict=True):
-        labels = _marked(methods)
-        for name, group in methods.groupby("compressor"):
-            _final(left, str(name), labels[str(name)], group, column)
-            _to_target(right, str(name), labels[str(name)], group)
+        for name in in_order(methods.compressor):
+            group = methods[methods.compressor == name]
+            _final(left, name, group, column)
+            _to_target(right, name, group)
         left.set_ylabel(_FINAL[column])
         left.set_title(f"{title}\n{means_of(methods.seeds.max())}", fontsize=9)
         right.set_ylabel("uplink bits per client to target")
@@ -192,14 +193,9 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         if methods.bits_to_target.notna().any():  # a log axis needs something to show
             right.set_yscale("log")
         _limit_final(left, methods, column)
-        for axes in (left, right):
+        for axes, shown in ((left, column), (right, "bits_to_target")):
             _bitrate_axis(axes, methods)
-        right.legend(
-            *unique_handles(left, right),
-            fontsize=7.5,
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-        )
+            label_ends(axes, _ends(methods, shown))
     _explain_marks(figure, [methods for _, _, methods in sweeps])
     return figure
 
@@ -281,10 +277,13 @@ def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> N
         shade = tuple((1 - 0.6 * share) * np.array(matplotlib.colors.to_rgb(colour)))
         axes.plot(
             bits, mean, color=shade, linewidth=1.1, marker=_MARKERS[place % len(_MARKERS)],
-            markersize=3, markevery=max(1, len(bits) // 6), label=f"{bitrate:g}",
+            markersize=3, markevery=max(1, len(bits) // 6),
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=shade, alpha=0.15, linewidth=0)
-    axes.legend(title="bits", title_fontsize=7, fontsize=7, loc="best", handlelength=1.6)
+        axes.annotate(
+            f"{bitrate:g}", (bits[-1], mean[-1]), (0, 4), textcoords="offset points",
+            color=shade, fontsize=7, ha="center",
+        )  # fmt: skip
 
 
 def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
@@ -300,28 +299,39 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
         axes.set_yscale("log")
 
 
-def _final(axes: Axes, name: str, text: str, group: pd.DataFrame, column: str) -> None:
+def _ends(methods: pd.DataFrame, column: str) -> list[End]:
+    """Of each compressor, the value at its highest bitrate that has one."""
+    labels, last = _marked(methods), methods.dropna(subset=column).sort_values("bitrate")
+    values = last.groupby("compressor")[column].last()
+    if column == "excess_loss":
+        values = values[values > 0]  # the others, float32 too, have no place on a log axis
+    return [
+        End(labels[name], _styled(name)[0], float(values[name])) for name in in_order(values.index)
+    ]
+
+
+def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
     colour, dash, marker = _styled(name)
     if name == "none":
         if column == "accuracy":
-            axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9, label=text)
+            axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9)
         return
     errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - group[column].values)
     axes.errorbar(
         group.measured_bitrate, group[column], yerr=errors, color=colour, linestyle=dash,
-        marker=marker, markersize=4, capsize=2, label=text,
+        marker=marker, markersize=4, capsize=2,
     )  # fmt: skip
 
 
-def _to_target(axes: Axes, name: str, text: str, group: pd.DataFrame) -> None:
+def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
     colour, dash, marker = _styled(name)
     if name == "none":
-        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9, label=text)
+        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9)
         return
     bounds = group[["bits_to_target_low", "bits_to_target_high"]].to_numpy().T
     axes.errorbar(
         group.measured_bitrate, group.bits_to_target, yerr=np.abs(bounds - group.bits_to_target.values),
-        color=colour, linestyle=dash, marker=marker, markersize=4, capsize=2, label=text,
+        color=colour, linestyle=dash, marker=marker, markersize=4, capsize=2,
     )  # fmt: skip
 
 
