@@ -1,12 +1,18 @@
 """Compiled loops and torch operations do the same, to the last bit: a CPU's bytes are a GPU's."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
+import payloads
 import pytest
 import torch
 
-from wzfl.compressors import eden, modulo, qsgd, topk
+from wzfl.compressors import eden, gosset, modulo, qsgd, topk
 from wzfl.norms import energies, largest_magnitudes, squared_distances
-from wzfl.public import draw_signs, draw_uniform
+from wzfl.public import Public, draw_signs, draw_uniform
 from wzfl.rotation import rotate, rotate_back, rotate_back_with_torch, rotate_with_torch
 from wzfl.theory import lloyd_max
 
@@ -93,3 +99,37 @@ def test_norms(vectors):
     for bad in (float("nan"), float("inf"), float("-inf")):
         vectors[1, -1] = bad
         assert largest_magnitudes(vectors).isfinite().tolist() == [True, False, True]
+
+
+def test_what_is_compiled_does_what_its_source_says():
+    """Python itself, without a compiler, sends and reads the same bytes."""
+    interpreted = subprocess.run(
+        [sys.executable, "-W", "ignore", payloads.__file__],  # of words that wrap around
+        env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(interpreted.stdout) == payloads.payloads()
+
+
+def computed_on(device):
+    """What each operation that has a compiled loop gives, of vectors on `device`."""
+    ones = torch.ones(2, 40, device=device)
+    cell, table = torch.ones(2, dtype=torch.float64, device=device), torch.ones(4, device=device)
+    public = Public(1, 2, (4, 9), scale=torch.ones(2))
+    object.__setattr__(public, "scale", public.scale.to(device))  # it would look at its values
+    noise = public.uniform("rounding", 40)
+    cubes, gossets = (each.fold(ones, noise, cell, 2, 16) for each in (modulo, gosset))
+    return [
+        *(noise, public.signs("signs", 40), rotate(ones, public), rotate_back(ones, public)),
+        *(energies(ones), squared_distances(ones, ones), largest_magnitudes(ones)),
+        *(*cubes, *modulo.unfold(cubes[0], noise, ones, cell, 2, 16)),
+        *(*gossets, *gosset.unfold(gossets[0], noise, ones, cell, 2, 16)),
+        *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7)),
+        eden.lookup(torch.zeros(2, 40, dtype=torch.uint8), table),
+    ]
+
+
+def test_what_is_not_on_a_cpu_meets_no_compiled_loop():
+    """On a device without any memory, which a loop would read; shapes are a CPU's."""
+    for ours, theirs in zip(computed_on("meta"), computed_on("cpu"), strict=True):
+        assert ours.is_meta
+        assert ours.shape == theirs.shape

@@ -61,9 +61,9 @@ def signs_row(packed: np.ndarray, out: np.ndarray) -> None:
     for index in range(len(out) // 8):
         octet = packed[index]
         for place in range(8):
-            out[8 * index + place] = 1 - 2 * ((octet >> (7 - place)) & 1)
+            out[8 * index + place] = -1 if (octet >> (7 - place)) & 1 else 1
     for index in range(len(out) // 8 * 8, len(out)):
-        out[index] = 1 - 2 * ((packed[index // 8] >> (7 - index % 8)) & 1)
+        out[index] = -1 if (packed[index // 8] >> (7 - index % 8)) & 1 else 1
 
 
 @compiled
