@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
-	draw dashboard wandb-sync wandb-workspace test peers launchers kills benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ test: $(INSTALLED)  ## Lint, check types, run all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+coverage: $(INSTALLED)  ## Run all tests, and write which lines and branches of wzfl/ they take to results/coverage.md
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python scripts/report_coverage.py
 
 peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
