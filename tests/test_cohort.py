@@ -10,14 +10,24 @@ import wzfl.cohort
 from wzfl import shared_pass
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
 from wzfl.cohort import Cohort
-from wzfl.models import cnn, logistic, mlp, resnet
+from wzfl.models import Model, cnn, logistic, mlp, resnet
 
 SHAPE = (2, 8, 8)
+
+
+def without_biases():
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(128, 9, bias=False)),
+        *(nn.ReLU(), nn.Linear(9, 5, bias=False)),
+    )
+
+
 MODELS = {
     "logistic": logistic(SHAPE, 5),
     "mlp": mlp(SHAPE, 5, [12, 9]),
     "cnn": cnn(SHAPE, 5),
     "resnet": resnet(SHAPE, 5, width=8, blocks=1),
+    "without_biases": Model(without_biases),
 }
 WORKS = {
     "fedsgd": FedSGD(batch_size=7),

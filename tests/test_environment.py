@@ -1,13 +1,16 @@
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from wzfl import InputError, environment
-from wzfl.environment import describe_environment, resolve_device
+from wzfl.environment import describe_environment, keep_freed_memory, resolve_device
 
 PARENT = """
 import subprocess, sys
@@ -62,6 +65,9 @@ def test_devices_resolve_or_are_refused():
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(InputError, match=r"device is auto, cpu, cuda .* got 'abacus'"):
         resolve_device("abacus")
+    count = torch.cuda.device_count()
+    with pytest.raises(InputError, match=f"device=cuda:{count}, but torch sees {count} CUDA"):
+        resolve_device(f"cuda:{count}")
 
 
 def test_runs_side_by_side_go_round_the_devices(tmp_path):
@@ -83,8 +89,7 @@ def test_runs_side_by_side_go_round_the_devices(tmp_path):
         assert started() == 1
     finally:
         for run in runs:
-            run.kill()
-            run.communicate()
+            run.communicate()  # which ends its input, and so the run
 
 
 def test_auto_is_the_device_of_this_process(monkeypatch):
@@ -114,3 +119,15 @@ def test_metadata_says_what_and_where():
     assert described["device"] == "cpu"
     assert described["packages"]["torch"] == torch.__version__.split("+")[0]
     assert described["cores"] == os.cpu_count()
+
+
+def test_what_a_system_lacks_is_done_without(monkeypatch):
+    def missing(*_, **__):
+        raise OSError
+
+    monkeypatch.setenv("PATH", "")  # no git
+    monkeypatch.setattr(Path, "read_text", missing)  # no /proc/cpuinfo
+    monkeypatch.setattr(ctypes, "CDLL", missing)  # no glibc
+    keep_freed_memory()
+    assert environment._git_commit() is None
+    assert environment._processor() == platform.processor()

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import payloads
 import pytest
 import torch
 
 from wzfl.compressors import eden, gosset, modulo, qsgd, topk
+from wzfl.kernels import compiled
 from wzfl.norms import energies, largest_magnitudes, squared_distances
 from wzfl.public import Public, draw_signs, draw_uniform
 from wzfl.rotation import rotate, rotate_back, rotate_back_with_torch, rotate_with_torch
@@ -133,3 +135,10 @@ def test_what_is_not_on_a_cpu_meets_no_compiled_loop():
     for ours, theirs in zip(computed_on("meta"), computed_on("cpu"), strict=True):
         assert ours.is_meta
         assert ours.shape == theirs.shape
+
+
+def test_where_no_cache_can_be_written_loops_are_compiled_all_the_same():
+    source = eval("lambda x: x + 1")  # without a file, which a cache would lie beside
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(source)
+    assert compiled(source)(1) == 2
