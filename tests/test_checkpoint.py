@@ -146,6 +146,14 @@ def test_a_table_with_a_torn_number_is_not_believed(folders):
     assert tables(killed) == tables(whole)
 
 
+def test_a_table_with_other_columns_is_not_believed(folders):
+    whole, killed, settings = interrupted(*folders)
+    rounds = killed.partial / "rounds.csv"
+    rounds.write_text(rounds.read_text().replace("nmse", "error", 1))
+    assert train(killed, settings) == 0
+    assert tables(killed) == tables(whole)
+
+
 @pytest.mark.parametrize(
     "change", [{"environment": {"code": "2"}}, {"config": {"seed": 1}}], ids=["code", "config"]
 )

@@ -125,3 +125,10 @@ def test_clients_must_be_able_to_decode(wrapper):
 def test_diana_needs_a_step_where_the_variance_is_not_stated():
     with pytest.raises(wzfl.InputError, match="QSGD does not state its relative variance"):
         Diana(QSGD(2))
+
+
+@pytest.mark.parametrize("wrapper", [ErrorFeedback, EF21])
+def test_what_has_a_memory_sends_payloads_of_what_it_wraps(wrapper):
+    wrapped = TopK(2)
+    assert wrapper(wrapped).wire_id == wrapped.wire_id
+    assert wrapper(wrapped).bitrate == wrapped.bitrate

@@ -116,6 +116,7 @@ def test_bfloat16_is_near(shards):
         {"stride": (2, 3), "padding": (1, 0)},
         {"dilation": 2, "padding": 3},
         {"stride": 3, "dilation": (1, 2)},
+        {"bias": False},
     ],
 )
 def test_convolutions_of_any_shape_have_the_gradients_of_autograd(channels, settings):

@@ -193,6 +193,7 @@ def test_what_is_not_finite_is_refused(build, updates, public, bad):
         (torch.zeros(2, 5), "got 2 updates for 3 clients"),
         (torch.zeros(5), r"must be floating point \[clients, dim\]"),
         (torch.zeros(3, 5, dtype=torch.int32), r"must be floating point \[clients, dim\]"),
+        (torch.zeros(3, 5, device="meta"), "updates are on meta, public on cpu"),
     ],
 )
 def test_updates_of_the_wrong_kind_are_refused(build, public, updates, message):
@@ -316,7 +317,7 @@ def test_the_frame_is_the_only_overhead_of_float32(updates, public):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-@pytest.mark.parametrize("name", ["none", "qsgd", "topk", "wyner_ziv"])
+@pytest.mark.parametrize("name", ["none", "qsgd", "qsgd_elias", "topk", "wyner_ziv"])
 def test_a_payload_that_is_sealed_well_but_not_finite_is_refused(name, bad):
     """What a faulty client could seal: its first float, a value or a scale, is not finite."""
     compressor = inner(wzfl.build_compressor(name, bitrate=2))
@@ -325,3 +326,11 @@ def test_a_payload_that_is_sealed_well_but_not_finite_is_refused(name, bad):
     forged = seal_rows(compressor, [struct.pack("<f", bad) + bytes(body[4:])], 100, public)
     with pytest.raises(wzfl.PayloadError, match="NaN or infinite"):
         compressor.decode(forged, torch.zeros(1, 100), public)
+
+
+def test_a_byte_that_is_no_five_symbols_is_refused():
+    compressor, public = TernGrad(coding="packed"), Public(0, 0, (0,))
+    (body,) = open_rows(compressor, compressor.encode(torch.ones(1, 9), public), 9, public)
+    (forged,) = seal_rows(compressor, [bytes(body[:-1]) + b"\xf3"], 9, public)
+    with pytest.raises(wzfl.PayloadError, match="got byte 243; five symbols are at most 242"):
+        compressor.decode([forged], torch.zeros(1, 9), public)

@@ -84,6 +84,14 @@ def test_an_image_folder_is_read(tree):
     assert data.test_y.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"mean": [0.0], "std": [1.0]}, {"mean": [0.0] * 3, "std": [1.0, 1.0, 0.0]}]
+)
+def test_means_and_deviations_are_one_per_channel(tree, wrong):
+    with pytest.raises(InputError, match="must be 3 numbers for data set pets, std's above 0"):
+        image_folder("pets", "pets", tree, **wrong)
+
+
 def test_images_are_decoded_once(tree, monkeypatch):
     first = image_folder("pets", "pets", tree, **COLOUR)
     assert list((tree / ".wzfl_cache").glob("pets-*.safetensors"))

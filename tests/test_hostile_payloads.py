@@ -1,6 +1,7 @@
 """Mutated payloads: a decoder reads what was sealed for it, or raises PayloadError."""
 
 import os
+from functools import lru_cache
 
 import pytest
 import torch
@@ -58,6 +59,7 @@ def mutated(data, changes):
     return bytes(data)
 
 
+@lru_cache(maxsize=8)  # reading conf/ takes longer than decoding
 def setting(name, bitrate):
     compressor = inner(wzfl.build_compressor(name, bitrate=bitrate))
     public = Public(3, 5, (7,), torch.tensor([0.0 if bitrate < 2 else 0.5]))

@@ -13,7 +13,7 @@ from wzfl import InputError, PayloadError
 from wzfl.compressors import stretch
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.learned_slepian_wolf import LearnedSlepianWolf
-from wzfl.compressors.plane_plan import HASH_BYTES, Plan, hashed, plan
+from wzfl.compressors.plane_plan import HASH_BYTES, Plan, bits_needed, hashed, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
 from wzfl.kernels import density as kernel
 from wzfl.kernels.density import BINS
@@ -174,6 +174,11 @@ def planned():
     noise = np.random.default_rng(8).random(DIM).astype(np.float32)
     vector = (expected + residuals_of(density, contexts, seed=3)).astype(np.float32)
     return PlannedPlanes(found, DIM, noise), vector, expected, contexts, density
+
+
+def test_a_plane_of_almost_a_bit_each_needs_all():
+    assert bits_needed(0.9999, 100) == 100
+    assert bits_needed(0.01, 100) < 100
 
 
 def test_what_is_planned_is_read(planned):

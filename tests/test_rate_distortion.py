@@ -40,6 +40,8 @@ def test_side_information_is_as_good_as_asked_for(source, snr_db):
 
 
 def test_sparse_and_lognormal_are_what_they_say():
+    assert Sparse(2, 10, 20, density=0.03).name == "sparse_density_0.03"
+    assert Lognormal(2, 10, 20, sigma=0.5).name == "lognormal_sigma_0.5"
     updates, _ = Sparse(2, 10_000, 20, density=0.03).draw(0)
     assert (updates != 0).sum(dim=1).tolist() == [300, 300]
     updates, _ = Lognormal(2, 100_000, 20, sigma=0.5).draw(0)
@@ -195,6 +197,14 @@ def test_a_recording_is_there_as_a_whole(tmp_path):
     path = tmp_path / "updates" / "some.safetensors"
     save_recording(path, torch.ones(2, 3), torch.zeros(2, 3), {"round": 4})
     assert [file.name for file in path.parent.iterdir()] == ["some.safetensors"]
+
+
+def test_a_recording_that_can_not_be_written_is_one_clear_error(tmp_path):
+    (tmp_path / "updates").write_text("a file")
+    with pytest.raises(wzfl.InputError, match=str(tmp_path / "updates")):
+        save_recording(
+            tmp_path / "updates" / "some.safetensors", torch.ones(2, 3), torch.ones(2, 3), {}
+        )
 
 
 @pytest.mark.parametrize("source", ["gaussian", "gradients_some"])

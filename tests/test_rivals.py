@@ -92,6 +92,12 @@ def test_any_positions_are_read_back(positions):
     assert (decode_positions(body, 5000, len(positions)) == positions).all()
 
 
+def test_words_that_no_coder_wrote_are_refused():
+    body = encode_positions(np.arange(20) * 7, 200)
+    with pytest.raises(wzfl.PayloadError, match="coded positions are invalid"):
+        decode_positions(b"\xff" * len(body), 200, 20)
+
+
 @given(st.binary(max_size=64))
 @settings(max_examples=300, deadline=None)
 def test_damaged_positions_are_a_payload_error_or_positions(body):
@@ -134,6 +140,13 @@ def test_eden_at_any_rate_errs_as_it_states(bitrate, scale):
     compressor = Eden(bitrate, scale)
     error = nmse(estimate(compressor, updates, Public(0, 0, range(8))), updates)
     assert compressor.relative_variance(2**15) == pytest.approx(error, rel=0.03)
+
+
+def test_random_coordinates_err_as_stated():
+    updates, compressor = gaussian(200, 1000), RandK(4, value_bits=32)
+    error = nmse(estimate(compressor, updates, Public(0, 0, range(200))), updates)
+    assert compressor.relative_variance(1000) == 7
+    assert error == pytest.approx(7, rel=0.05)
 
 
 def test_eden_says_nothing_where_the_coordinates_that_it_sends_are_zero():
@@ -327,6 +340,7 @@ def test_daq_meets_its_variance_bound_at_any_distance(rotation):
         ("bfloat16", {"format": "float8"}),
         ("diana", {"alpha": 0}),
         ("marina", {"full_rate": 2}),
+        ("learned_slepian_wolf", {"block": 0}),
     ],
 )
 def test_unusable_settings_are_refused(compressor, settings):

@@ -244,6 +244,16 @@ def test_the_margin_follows_the_failures():
     assert sum(rates[100:]) / 300 == pytest.approx(0.05, abs=0.015)
 
 
+def test_linear_learns_nothing_where_nothing_was_read():
+    policy = Linear()
+    memory, clients = policy.init(2, 4, CPU), torch.tensor([0, 1])
+    heard(policy, memory, 0, torch.ones(4))
+    before = policy.predict(memory, clients).clone()
+    policy.plan(memory, clients)
+    policy.learn(memory, clients, torch.zeros(2, 4), torch.ones(2, dtype=torch.bool), 1.0)
+    assert torch.equal(policy.predict(memory, clients), before)
+
+
 def test_a_fixed_margin_stays():
     policy = Linear(margin=1.5, failure_rate=None)
     memory = policy.init(1, 4, CPU)

@@ -123,6 +123,29 @@ def test_impossible_partitions_are_refused(make, message):
         make()
 
 
+def test_who_would_hold_nothing_gets_an_example():
+    parts = Dirichlet(40, 0.01).split(LABELS, 0)
+    assert min(len(part) for part in parts) == 1
+    assert torch.cat(parts).sort().values.tolist() == list(range(1000))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: FedSGD(0), "client.batch_size must be at least 1; got 0"),
+        (lambda: FedSGD(1, l2=-1), "client.l2 must be at least 0; got -1"),
+        (lambda: FullGradient(precision="float16"), "float32 or bfloat16; got 'float16'"),
+        (lambda: FedAvg(1, 1, lr=0), "client.lr must be above 0; got 0"),
+        (lambda: mlp(MNIST, 10, [0]), r"model.hidden must be .* got \[0\]"),
+        (lambda: cnn(MNIST, 10, channels=[8]), r"model.channels must be two .* got \[8\]"),
+        (lambda: resnet(MNIST, 10, width=0, blocks=1), "model.width .* got 0 and 1"),
+    ],
+)
+def test_impossible_work_and_models_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
 @pytest.fixture
 def problem():
     generator = torch.Generator().manual_seed(0)
