@@ -1,30 +1,52 @@
+import struct
+
 import pytest
+import xxhash
 
 from wzfl import PayloadError
-from wzfl.frame import OVERHEAD_BYTES, seal, unseal
+from wzfl.frame import OVERHEAD_BYTES, VERSION, seal, unseal
 
 BODY, AGREED = b"some body", b"agreed"
-PAYLOAD = seal(BODY, codec=3, dim=70_000, agreed=AGREED)
 
 
-def test_a_frame_takes_ten_bytes_and_opens():
-    assert len(PAYLOAD) == len(BODY) + OVERHEAD_BYTES
-    assert OVERHEAD_BYTES <= 16
-    assert bytes(unseal(PAYLOAD, 3, 70_000, AGREED)) == BODY
+@pytest.fixture
+def payload():
+    return seal(BODY, codec=3, dim=70_000, agreed=AGREED)
 
 
-def test_every_flipped_bit_is_noticed():
-    for position in range(8 * len(PAYLOAD)):
-        damaged = bytearray(PAYLOAD)
+def test_a_frame_takes_ten_bytes_and_opens(payload):
+    assert len(payload) == len(BODY) + OVERHEAD_BYTES
+    assert OVERHEAD_BYTES == 10
+    assert bytes(unseal(payload, 3, 70_000, AGREED)) == BODY
+
+
+def test_the_layout_is_the_documented_one(payload):
+    frame = struct.pack("<BBI", VERSION, 3, 70_000) + BODY
+    checksum = xxhash.xxh3_64(frame + AGREED).intdigest() % 2**32
+    assert payload == frame + struct.pack("<I", checksum)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_an_empty_body_in_any_kind_of_bytes_opens(kind):
+    empty = kind(seal(b"", 3, 0, b""))
+    assert len(empty) == OVERHEAD_BYTES
+    assert bytes(unseal(empty, 3, 0, b"")) == b""
+
+
+def test_every_flipped_bit_is_noticed(payload):
+    for position in range(8 * len(payload)):
+        damaged = bytearray(payload)
         damaged[position // 8] ^= 1 << position % 8
         with pytest.raises(PayloadError, match=r"got .* expect"):
             unseal(bytes(damaged), 3, 70_000, AGREED)
 
 
-@pytest.mark.parametrize("length", range(len(PAYLOAD)))
-def test_every_truncation_is_noticed(length):
-    with pytest.raises(PayloadError):
-        unseal(PAYLOAD[:length], 3, 70_000, AGREED)
+def test_every_truncation_is_noticed(payload):
+    for length in range(len(payload)):
+        with pytest.raises(PayloadError, match="got"):
+            unseal(payload[:length], 3, 70_000, AGREED)
+    with pytest.raises(PayloadError, match="got 9 bytes; a frame alone takes 10"):
+        unseal(payload[:9], 3, 70_000, AGREED)
 
 
 @pytest.mark.parametrize(
@@ -35,9 +57,14 @@ def test_every_truncation_is_noticed(length):
         (3, 70_000, b"else", "another client, round, scale"),
     ],
 )
-def test_a_foreign_payload_is_refused(codec, dim, agreed, message):
+def test_a_foreign_payload_is_refused(payload, codec, dim, agreed, message):
     with pytest.raises(PayloadError, match=message):
-        unseal(PAYLOAD, codec, dim, agreed)
+        unseal(payload, codec, dim, agreed)
+
+
+def test_another_version_is_named(payload):
+    with pytest.raises(PayloadError, match=f"got version 3; this decoder expects {VERSION}"):
+        unseal(b"\3" + payload[1:], 3, 70_000, AGREED)
 
 
 def test_a_payload_is_bytes():

@@ -243,6 +243,13 @@ def test_the_ledger_counts_bytes_and_takes_nothing_else():
     assert (ledger.uplink_bits, ledger.downlink_bits) == (24, 96)
     with pytest.raises(TypeError, match="counts bytes; got int"):
         ledger.sent_up([3])
+    ledger.sent_up([b"de"])
+    ledger.sent_down([b"f"])
+    assert (ledger.uplink_bits, ledger.downlink_bits) == (40, 104)
+    ledger.join(BitLedger(1, 2))
+    ledger.join(BitLedger(1, 2))
+    assert (ledger.uplink_bits, ledger.downlink_bits) == (42, 108)
+    assert BitLedger() == BitLedger(0, 0)
 
 
 def test_metrics_by_hand():
