@@ -112,6 +112,18 @@ def test_clients_do_not_see_each_other(build, updates, public):
         assert torch.equal(one[0], decoded[row])
 
 
+def test_clients_with_a_plan_and_without_do_not_see_each_other(build, updates, public):
+    public = Public(public.seed, public.round, public.clients, torch.tensor([0.3, 0.0, 0.2]))
+    side = updates + 0.2 * torch.randn(updates.shape, generator=torch.Generator().manual_seed(1))
+    together = build().encode(updates, public)
+    decoded = build().decode(together, side, public)
+    for row in range(CLIENTS):
+        only = slice(row, row + 1)
+        assert build().encode(updates[only], public.rows(only)) == together[only]
+        alone = build().decode(together[only], side[only], public.rows(only))
+        assert torch.equal(alone, decoded[only])
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.3])
 def test_the_planned_scale_is_used_by_both_ends(build, updates, public, scale):
     public = Public(public.seed, public.round, public.clients, torch.full((CLIENTS,), scale))

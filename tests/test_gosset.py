@@ -153,5 +153,10 @@ def test_a_right_scale_raises_no_alarm_and_a_wrong_one_does(bits):
     ],
 )
 def test_what_it_can_not_do_is_refused(setting):
-    with pytest.raises(InputError, match="wyner_ziv_e8 takes"):
+    message = (
+        "^wyner_ziv_e8 takes rounding=dither, reach=null, rotation=true, estimator plain or wiener,"
+        r" and symbol_bits up to 8; got WynerZivE8\(bitrate=4"
+    )
+    with pytest.raises(InputError, match=message):
         WynerZivE8(4, **setting)
+    assert WynerZivE8(4, symbol_bits=8).symbol_bits == 8

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from wzfl import InputError
+from wzfl.compressors.bit_planes import design
 from wzfl.compressors.slepian_wolf import SlepianWolf
 from wzfl.public import Public
-from wzfl.theory import gap_db
+from wzfl.theory import gap_db, modulo_moments, posterior_energy
 
 CLIENTS = 2
 
@@ -103,8 +104,49 @@ def test_a_block_that_fails_leaves_the_others(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("dim", "bitrate", "block", "count", "size", "bits"),
+    [
+        (1000, 2, 1000, 1000, 1000, 2000),  # one block
+        (1000, 2, 999, 1000, 500, 1000),  # two, as alike as can be
+        (1000, 2.3, 300, 1000, 250, 575),
+        (1000, 0.5, 300, 500, 250, 250),  # every second coordinate, a bit each
+        (10, 0.02, 300, 1, 1, 1),  # never none
+    ],
+)
+def test_blocks_are_alike_and_share_the_bits(dim, bitrate, block, count, size, bits):
+    allocation, code = SlepianWolf(bitrate, block=block)._code(dim)
+    assert (allocation.dim, allocation.count, code.count) == (dim, count, size)
+    assert allocation.shuffled
+    expected = design(size, bits)
+    assert (code.cell, list(code.sizes)) == (expected.cell, list(expected.sizes))
+
+
+@pytest.mark.parametrize("estimator", ["plain", "posterior_mean"])
+@pytest.mark.parametrize("bitrate", [0.5, 2])
+def test_gains_are_those_of_the_modulo_quantizer_of_the_same_cells(bitrate, estimator):
+    """Of the coordinates that are sent; of which the plain estimate makes up for the others."""
+    compressor, dim = SlepianWolf(bitrate, estimator), 4000
+    _, code = compressor._code(dim)
+    levels = 2 ** len(code.planes)
+    quantizer = levels, code.cell * (levels - 1) / 2
+    sampled = min(1, bitrate)
+    if estimator == "plain":
+        expected = modulo_moments(*quantizer, "dither", 1 / 1.2).energy / sampled
+    else:
+        expected = posterior_energy(*quantizer, 1 / 1.2) * sampled
+    assert compressor.residual_gain(dim, 1.2) == pytest.approx(1.2**2 * expected)
+    assert compressor.unbiased == (estimator == "plain")
+
+
+def test_blocks_of_one_coordinate_and_of_the_most_are_taken():
+    assert SlepianWolf(2, block=1).block == 1
+    assert SlepianWolf(2, block=2**20).block == 2**20
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"bitrate": 2, "block": 2**20 + 1}, "block must be 1 to 1048576; got 1048577"),
         ({"bitrate": 17}, "out of range for slepian_wolf"),
         ({"bitrate": 2, "estimator": "wiener"}, "plain, posterior_mean; got 'wiener'"),
         ({"bitrate": 2, "block": 0}, "block must be 1 to"),

@@ -200,5 +200,9 @@ def test_chances_of_a_quantizer_add_up():
     ],
 )
 def test_what_it_can_not_do_is_refused(setting):
-    with pytest.raises(InputError, match="wyner_ziv_trellis takes"):
+    message = (
+        "^wyner_ziv_trellis takes rounding=dither, reach=null, rotation=true and estimator plain or"
+        r" wiener; got WynerZivTrellis\(bitrate=4"
+    )
+    with pytest.raises(InputError, match=message):
         WynerZivTrellis(4, **setting)

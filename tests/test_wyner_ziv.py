@@ -3,7 +3,10 @@ import torch
 from scipy.stats import kstest, spearmanr, uniform
 
 import wzfl
+from wzfl.compressors.slepian_wolf import SlepianWolf
 from wzfl.compressors.wyner_ziv import WynerZiv
+from wzfl.compressors.wyner_ziv_e8 import WynerZivE8
+from wzfl.compressors.wyner_ziv_trellis import WynerZivTrellis
 from wzfl.public import Public
 from wzfl.theory import best_reach, gap_db, modulo_distortion, modulo_step, wyner_ziv_limit
 
@@ -217,18 +220,60 @@ def test_the_published_preset_is_its_formula():
 
 
 @pytest.mark.parametrize(
-    "setting",
+    ("setting", "message"),
     [
-        {"rounding": "nearest"},
-        {"reach": 0.0},
-        {"reach": -1.0},
-        {"estimator": "best"},
-        {"on_failure": "ignore"},
-        {"symbol_bits": 0},
-        {"symbol_bits": 1, "rounding": "stochastic"},
-        {"estimator": "posterior_mean", "rounding": "stochastic"},
+        ({"rounding": "nearest"}, "rounding must be one of dither, stochastic; got 'nearest'"),
+        ({"reach": 0.0}, "reach must be above 0, or null for the best; got 0.0"),
+        ({"reach": -1.0}, "reach must be above 0, or null for the best; got -1.0"),
+        ({"estimator": "best"}, "estimator must be one of plain, wiener, posterior_mean; got"),
+        ({"on_failure": "ignore"}, "on_failure must be one of clip, side; got 'ignore'"),
+        ({"symbol_bits": 0}, "symbol_bits must be 1 to 16 with rounding dither; got 0"),
+        ({"symbol_bits": 17}, "symbol_bits must be 1 to 16 with rounding dither; got 17"),
+        (
+            {"symbol_bits": 1, "rounding": "stochastic"},
+            "symbol_bits must be 2 to 16 with rounding stochastic; got 1",
+        ),
+        (
+            {"estimator": "posterior_mean", "rounding": "stochastic"},
+            "the posterior mean is that of dither; set rounding=dither",
+        ),
     ],
 )
-def test_unusable_settings_are_refused(setting):
-    with pytest.raises(wzfl.InputError, match=r"got|set rounding"):
+def test_unusable_settings_are_refused(setting, message):
+    with pytest.raises(wzfl.InputError, match=f"(^| ){message}"):
         wzfl.build_compressor("wyner_ziv", **setting)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"reach": 1e-3},
+        {"symbol_bits": 1},
+        {"symbol_bits": 16},
+        {"symbol_bits": 2, "rounding": "stochastic"},
+        {"estimator": "wiener", "rounding": "stochastic"},
+        {"on_failure": "side"},
+    ],
+)
+def test_what_is_at_the_bounds_is_taken(setting):
+    compressor = WynerZiv(2, **setting)
+    assert {name: getattr(compressor, name) for name in setting} == setting
+    assert compressor.unbiased == (compressor.estimator == "plain")
+    assert compressor.uses_failed == (compressor.on_failure == "clip")
+
+
+@pytest.mark.parametrize(
+    ("compressor", "name", "highest"),
+    [
+        (WynerZiv, "wyner_ziv", 16.0),
+        (WynerZivE8, "wyner_ziv_e8", 8.0),
+        (WynerZivTrellis, "wyner_ziv_trellis", 16.0),
+        (SlepianWolf, "slepian_wolf", 16.0),
+    ],
+)
+def test_bitrates_out_of_range_are_refused_with_the_range(compressor, name, highest):
+    for bitrate in (0.02, highest):
+        assert compressor(bitrate).bitrate == bitrate
+    message = f"bitrate=17 is out of range for {name}: it takes 0.02 to {highest} bits"
+    with pytest.raises(wzfl.InputError, match=message):
+        compressor(17)
