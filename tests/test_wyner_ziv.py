@@ -3,12 +3,22 @@ import torch
 from scipy.stats import kstest, spearmanr, uniform
 
 import wzfl
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.overflow import CHECK_BYTES
 from wzfl.compressors.slepian_wolf import SlepianWolf
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.compressors.wyner_ziv_e8 import WynerZivE8
 from wzfl.compressors.wyner_ziv_trellis import WynerZivTrellis
 from wzfl.public import Public
-from wzfl.theory import best_reach, gap_db, modulo_distortion, modulo_step, wyner_ziv_limit
+from wzfl.theory import (
+    best_reach,
+    gap_db,
+    modulo_distortion,
+    modulo_moments,
+    modulo_step,
+    posterior_energy,
+    wyner_ziv_limit,
+)
 
 CLIENTS, DIM, ROUNDS = 4, 65_537, 16
 
@@ -198,6 +208,56 @@ def test_the_residual_gain_is_the_measured_one(bitrate, estimator):
     estimates = compressor.decode(compressor.encode(updates, public), side, public)
     gain = float((estimates - side).square().sum() / (updates - side).square().sum())
     assert compressor.residual_gain(DIM, scale_ratio=1.2) == pytest.approx(gain, rel=0.06)
+
+
+@pytest.mark.parametrize("bitrate", [0.5, 3, 3.25])
+@pytest.mark.parametrize("estimator", ["plain", "wiener", "posterior_mean"])
+def test_the_residual_gain_is_that_of_the_theory(bitrate, estimator):
+    """The mean of the widths', of the coordinates that are sent; the plain one makes up for the others."""
+    compressor, dim = WynerZiv(bitrate, estimator=estimator), 1000
+    allocation, energy = compressor._allocation(dim), 0.0
+    for bits, columns in allocation.widths:
+        quantizer = 2**bits, best_reach(2**bits, "dither", estimator)
+        planned_for, as_is = (modulo_moments(*quantizer, "dither", r) for r in (1.0, 1 / 1.2))
+        gain = {
+            "plain": as_is.energy,
+            "wiener": as_is.energy * (planned_for.correlation / planned_for.energy) ** 2,
+            "posterior_mean": posterior_energy(*quantizer, 1 / 1.2),
+        }
+        energy += gain[estimator] * (columns.stop - columns.start) / allocation.count
+    sampled = allocation.count / dim
+    expected = 1.2**2 * energy * (1 / sampled if estimator == "plain" else sampled)
+    assert compressor.residual_gain(dim, 1.2) == pytest.approx(expected)
+
+
+def test_only_rows_that_fail_are_clipped():
+    updates, scale = gaussian(0), torch.tensor([0.1, 0.1, 0.2, 0.1])
+    side = updates + torch.tensor([[0.1], [5.0], [0.2], [5.0]]) * gaussian(1)
+    public, fails = Public(0, 0, tuple(range(CLIENTS)), scale), [False, True, False, True]
+    for on_failure, kept in (("clip", 1.0), ("side", 0.0)):
+        compressor = WynerZiv(3, on_failure=on_failure)
+        payloads = compressor.encode(updates, public)
+        estimates, failed = compressor.decode_checked(payloads, side, public)
+        assert failed.tolist() == fails
+        distances = torch.linalg.vector_norm(estimates - side, dim=1)
+        planned_norm = torch.full((2,), 0.1 * DIM**0.5)
+        torch.testing.assert_close(distances[failed], kept * planned_norm, atol=1e-4, rtol=1e-4)
+        errors = (estimates - updates)[~failed].square().mean(dim=1) / scale[~failed] ** 2
+        assert (errors < 0.1).all()
+
+
+def test_a_failed_row_that_is_near_anyway_is_not_lengthened():
+    """A forged checksum fails a row whose residual is a tenth of the planned one."""
+    compressor, public, updates = WynerZiv(4), planned(0.1, 1), gaussian(0)[:1]
+    side = updates + gaussian(1, 0.01)[:1]
+    payloads = compressor.encode(updates, public)
+    plain, _ = compressor.decode_checked(payloads, side, public)
+    (body,) = open_rows(compressor, payloads, DIM, public)
+    sums = bytes((each + 128) % 256 for each in body[:CHECK_BYTES])
+    forged = seal_rows(compressor, [sums + bytes(body[CHECK_BYTES:])], DIM, public)
+    clipped, failed = compressor.decode_checked(forged, side, public)
+    assert failed.tolist() == [True]
+    assert torch.equal(clipped, plain)
 
 
 def test_shrinking_loses_less():
