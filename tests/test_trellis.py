@@ -153,6 +153,18 @@ def test_the_error_and_the_gain_of_syndromes_are_as_stated(estimator):
         assert float((estimates - updates).square().mean()) == pytest.approx(variance, rel=0.03)
 
 
+def test_the_posterior_mean_of_syndromes_errs_as_the_best_share_of_a_gaussian_distance():
+    """E (r - a (r + e))**2 is least for a = 1 / (1 + E e**2), in units of the scale."""
+    compressor, dim, scale = SlepianWolfTrellis(1.5, "posterior_mean"), 2**15, 0.1
+    updates, public = gaussian(0, dim=dim), planned(scale)
+    side = updates + gaussian(1, 0.95 * scale, dim)
+    estimates, failed = compressor.decode_checked(compressor.encode(updates, public), side, public)
+    assert not failed.any()
+    error = compressor._code(dim)[1].quantizer.error
+    expected = scale**2 * (error + (0.95 * error) ** 2) / (1 + error) ** 2
+    assert float((estimates - updates).square().mean()) == pytest.approx(expected, rel=0.03)
+
+
 def test_several_blocks_are_several_paths():
     compressor, dim = SlepianWolfTrellis(2, block=1000), 3500
     updates = gaussian(0, dim=dim, clients=3)
