@@ -53,3 +53,10 @@ def test_signs_take_a_bit_each_and_zero_counts_as_positive():
     signs = unpack_signs(packed, 9)
     assert signs.dtype == torch.float32
     assert torch.equal(signs, torch.where(values < 0, -1.0, 1.0))
+
+
+@pytest.mark.parametrize("bits", [8, 9])
+def test_whole_numbers_in_floating_point_are_packed_as_integers(bits):
+    """As torch's operations on a GPU leave them."""
+    symbols = torch.tensor([[0, 1, 200, 255]])
+    assert pack(symbols.float(), bits) == pack(symbols, bits)
