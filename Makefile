@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
-	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills mutants benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,12 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, three quarters of an hour
 	$(BIN)/python scripts/kill_sweeps.py
 
+mutants: $(INSTALLED)  ## Change the codecs line by line, and see which changes the tests notice; an hour
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutation]'
+	rm -rf mutants
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/python scripts/report_mutants.py
+
 # Ray's launcher comes without what it wants for AWS alone, in other versions than ours.
 launchers: $(INSTALLED)  ## Install launchers for Slurm and Ray, and run the same sweep on each
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
@@ -101,4 +107,4 @@ format: $(INSTALLED)  ## Format the code
 
 clean:  ## Remove runs, caches and .venv; keeps figures, tables and report
 	rm -rf results/runs results/sweeps results/smoke results/wandb results/*/runs results/*/sweeps \
-		results/*/wandb $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache
+		results/*/wandb mutants $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache
