@@ -148,7 +148,10 @@ def test_blocks_of_one_coordinate_and_of_the_most_are_taken():
     [
         ({"bitrate": 2, "block": 2**20 + 1}, "block must be 1 to 1048576; got 1048577"),
         ({"bitrate": 17}, "out of range for slepian_wolf"),
-        ({"bitrate": 2, "estimator": "wiener"}, "plain, posterior_mean; got 'wiener'"),
+        (
+            {"bitrate": 2, "estimator": "wiener"},
+            "^estimator must be one of plain, posterior_mean; got 'wiener'",
+        ),
         ({"bitrate": 2, "block": 0}, "block must be 1 to"),
     ],
 )

@@ -156,6 +156,12 @@ def test_bitrates_below_a_symbol_send_a_subset(symbol_bits):
     assert compressor.residual_gain(DIM, 1.0) == pytest.approx(gain, rel=0.05)
 
 
+def test_where_bitrates_are_not_whole_coordinates_pay_for_the_checksum():
+    """32 of the 500 that would take a bit more; at whole ones it comes on top."""
+    assert WynerZiv(2.5)._allocation(1000).widths == ((3, slice(0, 468)), (2, slice(468, 1000)))
+    assert WynerZiv(2)._allocation(1000).widths == ((2, slice(0, 1000)),)
+
+
 @pytest.mark.parametrize("bitrate", [0.1, 1, 2, 2.5, 4, 8])
 @pytest.mark.parametrize("estimator", ["plain", "posterior_mean"])
 def test_a_wrong_scale_is_noticed_and_a_right_one_is_not(bitrate, estimator):
