@@ -50,6 +50,19 @@ def test_the_plain_error_is_uniform_and_its_gain_as_stated():
     assert gain == pytest.approx(compressor.residual_gain(dim, 1.2), rel=0.02)
 
 
+@pytest.mark.parametrize("scales", [(0.0, 0.0), (0.1, 0.0)])
+def test_an_unplanned_client_is_decoded_without_side_information(scales):
+    compressor, dim = SlepianWolf(2), 500
+    updates, nonsense = gaussian(dim, 0), gaussian(dim, 5, 100.0)
+    public = Public(0, 0, tuple(range(CLIENTS)), torch.tensor(scales))
+    payloads = compressor.encode(updates, public)
+    estimates = compressor.decode(payloads, nonsense, public)
+    assert torch.equal(
+        estimates[1], compressor.decode(payloads, torch.zeros(CLIENTS, dim), public)[1]
+    )
+    assert (estimates[1] - updates[1]).square().mean() < 0.3
+
+
 def test_less_than_a_bit_is_a_subset():
     compressor, dim = SlepianWolf(0.25, "posterior_mean"), 2**15
     updates = gaussian(dim, 0)
