@@ -73,6 +73,20 @@ def test_less_than_a_bit_is_a_subset():
     assert float(moved.square().mean() / 0.01) == pytest.approx(expected, rel=0.05)
 
 
+def test_a_plain_subset_makes_up_for_what_it_leaves_out():
+    """What it moves the side information by is the whole residual, on average over subsets."""
+    compressor, dim, scale = SlepianWolf(0.5), 600, 0.1
+    updates = gaussian(dim, 0)
+    residuals = gaussian(dim, 1, scale)
+    shares = []
+    for round in range(30):
+        public = planned(scale, round)
+        payloads = compressor.encode(updates, public)
+        moved = compressor.decode(payloads, updates - residuals, public) - (updates - residuals)
+        shares.append(float((moved * residuals).sum() / residuals.square().sum()))
+    assert sum(shares) / len(shares) == pytest.approx(1, abs=0.05)
+
+
 def test_a_residual_twice_as_large_as_planned_is_noticed_and_the_side_information_kept():
     compressor, dim = SlepianWolf(2), 2**14
     updates = gaussian(dim, 0)
