@@ -185,3 +185,13 @@ def test_blocks_of_one_coordinate_and_of_the_most_are_taken():
 def test_unusable_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         SlepianWolf(**settings)
+
+
+def test_a_last_block_that_is_shorter_is_filled_up():
+    compressor, dim, scale = SlepianWolf(3, block=16), 50, 0.1  # four blocks of 13
+    updates = gaussian(dim, 0)
+    side = updates + gaussian(dim, 1, scale / 5)
+    payloads = compressor.encode(updates, planned(scale))
+    estimates, failed = compressor.decode_checked(payloads, side, planned(scale))
+    assert not failed.any()
+    assert float((estimates - updates).abs().max()) < 2 * scale

@@ -3,6 +3,7 @@ import torch
 from scipy.stats import kstest, spearmanr, uniform
 
 import wzfl
+from wzfl.compressors import overflow
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.overflow import CHECK_BYTES
 from wzfl.compressors.slepian_wolf import SlepianWolf
@@ -343,3 +344,15 @@ def test_bitrates_out_of_range_are_refused_with_the_range(compressor, name, high
     message = f"bitrate=17 is out of range for {name}: it takes 0.02 to {highest} bits"
     with pytest.raises(wzfl.InputError, match=message):
         compressor(17)
+
+
+@pytest.mark.parametrize("name", ["wyner_ziv", "wyner_ziv_e8", "wyner_ziv_trellis"])
+def test_where_the_sums_are_of_a_part_both_ends_take_the_same(name, monkeypatch):
+    """Of vectors so long that overflows are many, and of fewer coordinates where few are too many."""
+    monkeypatch.setattr(overflow, "_MOST_OVERFLOWS", 0.05)
+    compressor, dim, scale = wzfl.build_compressor(name, bitrate=2), 500, 0.01
+    public = Public(0, 0, (0,), torch.tensor([scale]))
+    update, residual = torch.randn(2, 1, dim, generator=torch.Generator().manual_seed(0))
+    side = update + 0.1 * scale * residual
+    _, failed = compressor.decode_checked(compressor.encode(update, public), side, public)
+    assert not failed.any()
