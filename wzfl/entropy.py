@@ -17,6 +17,7 @@ _SYMBOLS_PER_MEAN = (
 _COARSE = (
     64  # the mean gap in units of the coded part; the bits below it are uniform, and sent as such
 )
+_LAST_WORDS = 2  # of a coder's state, after the symbols
 
 
 def encode_positions(positions: np.ndarray, length: int) -> bytes:
@@ -49,9 +50,15 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
         PayloadError: the bytes are not those of `count` positions below `length`.
     """
     if not count:
+        if len(body):
+            raise PayloadError(f"got {len(body)} bytes of no positions")
         return np.empty(0, np.int64)
     low_bits, longest, model = _gaps(length, count)
     start = packed_size(count, low_bits)
+    # Of every gap a symbol, and one for each time that a longest one fits; a word is more than one takes.
+    most = start + 4 * (count + (length >> low_bits) // longest + _LAST_WORDS)
+    if len(body) > most:
+        raise PayloadError(f"coded positions are at most {most} bytes; got {len(body)}")
     if len(body) < start or (len(body) - start) % 4:
         raise PayloadError(
             f"coded positions are {start} bytes and whole 4-byte words; got {len(body)} bytes"

@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.envelope import check_choice, check_sizes, checked, open_rows, seal_rows
+from wzfl.compressors.envelope import (
+    check_choice,
+    check_sizes,
+    checked,
+    finite,
+    open_rows,
+    seal_rows,
+)
 from wzfl.compressors.values import values_from_bytes, values_size, values_to_bytes
 from wzfl.errors import PayloadError
 from wzfl.public import Public
@@ -50,7 +57,7 @@ class Cast:
         bodies = open_rows(self, payloads, dim, public)
         if self.format == "float16":
             check_sizes(bodies, [values_size(dim, 16)] * len(bodies))
-            return values_from_bytes(bodies, 16, dim, side.device)
+            return finite(values_from_bytes(bodies, 16, dim, side.device), public)
         check_sizes(bodies, [2 * dim] * len(bodies))
         words = np.stack([np.frombuffer(body, dtype="<i2").astype(np.int16) for body in bodies])
         values = torch.from_numpy(words).view(torch.bfloat16).float()
