@@ -1,8 +1,13 @@
 """Mutated payloads: a decoder reads what was sealed for it, or raises PayloadError."""
 
 import os
+import time
+import tracemalloc
+from contextlib import suppress
 from functools import lru_cache
+from random import Random
 
+import hostile_payloads
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -17,6 +22,7 @@ from wzfl.public import Public
 EXAMPLES = int(os.environ.get("WZFL_FUZZ_EXAMPLES", "100"))
 PER_EXAMPLE = 25
 DIM = 45
+MOST_BYTES = 2**18  # that Python and numpy may take for a decode of so few coordinates
 
 # Without shrinking: 25 payloads an example take minutes to shrink, and the seed brings a failure back.
 FUZZING = settings(
@@ -93,3 +99,51 @@ def test_a_forged_payload_is_refused_or_decodes_to_finite_numbers(name, bitrate,
             continue
         assert estimate.shape == update.shape
         assert estimate.isfinite().all()
+
+
+@pytest.mark.parametrize("name", hostile_payloads.NAMES)
+def test_what_fuzzing_found_is_refused_or_decodes_to_finite_numbers(name):
+    """Within memory and time that the dim accounts for: `make fuzz` keeps what reaches different code."""
+    honest = hostile_payloads.seeds(name)
+    assert all(
+        hostile_payloads.decoded(name, data) for data in honest
+    )  # compiles, and makes tables
+    assert len(hostile_payloads.corpus(name)) >= len(honest)
+    for data in hostile_payloads.corpus(name):
+        begin = time.thread_time()
+        tracemalloc.start()
+        hostile_payloads.decoded(name, data)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < MOST_BYTES, data.hex()
+        assert time.thread_time() - begin < 1, data.hex()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_forged_payload_does_not_make_a_decoder_slow(name):
+    """The most that one can do is to have each plane of a block read four times more."""
+    dim, public = 5000, Public(3, 5, (7,), torch.tensor([0.5]))
+    compressor = inner(wzfl.build_compressor(name, bitrate=3.5))
+    update = torch.randn(1, dim, generator=torch.Generator().manual_seed(0))
+    (body,) = open_rows(compressor, compressor.encode(update, public), dim, public)
+
+    def seconds(body):
+        forged, taken = seal_rows(compressor, [body], dim, public), []
+        for _ in range(3):
+            begin = time.thread_time()
+            with suppress(wzfl.PayloadError):
+                compressor.decode(forged, update, public)
+            taken.append(time.thread_time() - begin)
+        return min(taken)
+
+    head, size = bytes(body[:8]), len(body) - 8
+    for tail in (bytes(size), b"\xff" * size, Random(0).randbytes(size)):
+        assert seconds(head + tail) < 50 * seconds(bytes(body)) + 0.01
+
+
+@pytest.mark.parametrize("name", hostile_payloads.NAMES)
+@pytest.mark.parametrize("fill", [b"\0", b"U", b"\xff"])
+def test_a_payload_far_longer_than_its_dim_is_refused(name, fill):
+    for number in range(len(hostile_payloads.settings(name))):
+        forged = bytes([1, number]) + fill * 10_000
+        assert not hostile_payloads.decoded(name, forged)

@@ -134,10 +134,11 @@ def code_digest() -> str:
 
 
 def _git_commit() -> str | None:
-    """The checkout's commit, with `+changes` where more than results differ in the working tree."""
+    """The checkout's commit, with `+changes` where more differs in the working tree than runs write there."""
     try:
         commit = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
+        written = [f":(top,exclude){folder}" for folder in ("results", "tests/corpus")]
+        changes = _git("status", "--porcelain", "--", ":/", *written)
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + "+changes" * bool(changes)
