@@ -24,7 +24,7 @@ from wzfl import build_compressor
 from wzfl.compressors import Compressor
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.plane_plan import Plan
-from wzfl.config import conf_dir
+from wzfl.config import compressor_names
 from wzfl.errors import PayloadError
 from wzfl.exchange import decode
 from wzfl.feedback import ClientSide
@@ -34,7 +34,7 @@ from wzfl.public import Public
 from wzfl.residual_model import Density, Expectation, ResidualModel
 
 DIM = 45  # no multiple of 8; small enough for hundreds of decodes a second
-NAMES = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+NAMES = compressor_names()
 CORPUS = Path(__file__).parents[1] / "tests" / "corpus"
 _KINDS = ("arrived", "forged", "told")
 _BITRATES = (0.5, 2, 3.5)

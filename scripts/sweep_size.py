@@ -56,7 +56,11 @@ class Size:
 
 
 def measure_sweep(overrides: Sequence[str]) -> Size:
-    """Times some rounds of the sweep's first and last compressor."""
+    """Times some rounds of the sweep's first and last compressor.
+
+    Args:
+        overrides: those of `plans.overrides`, the experiment first.
+    """
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         config = compose("train", [overrides[0]], return_hydra_config=True)
         taken = choices(config.hydra.sweeper.params, overrides)

@@ -9,7 +9,7 @@ import torch
 from test_learned import Fleet
 
 import wzfl
-from wzfl.config import conf_dir
+from wzfl.config import compressor_names
 from wzfl.public import Public
 
 SETTINGS = [(2, 300), (3.5, 91)]
@@ -17,8 +17,7 @@ LARGE = ("eden", 1, 9001)  # its rotation takes all kinds of passes
 
 
 def payloads() -> dict[str, list[str]]:
-    names = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
-    cases = [(name, *setting) for name in names for setting in SETTINGS] + [LARGE]
+    cases = [(name, *setting) for name in compressor_names() for setting in SETTINGS] + [LARGE]
     made = {f"{name} {bitrate} {dim}": _coded(name, bitrate, dim) for name, bitrate, dim in cases}
     signs = Public(seed=0, round=1, clients=(0, 1)).signs("signs", 70)
     return made | {"learned": _learned(), "signs": [signs.numpy().tobytes().hex()]}

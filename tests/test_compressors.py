@@ -17,12 +17,12 @@ from wzfl.compressors.randk import RandK
 from wzfl.compressors.scaled_sign import ScaledSign
 from wzfl.compressors.signsgd import SignSGD
 from wzfl.compressors.terngrad import TernGrad
-from wzfl.config import conf_dir
+from wzfl.config import compressor_names
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.public import Public
 
-NAMES = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+NAMES = compressor_names()
 # Compressors without the choice of a bitrate, and those whose bits depend on the data.
 FIXED_RATE = {
     *("none", "signsgd", "ef_signsgd", "bfloat16", "float16", "daq", "rdaq", "drive", "terngrad"),

@@ -430,6 +430,23 @@ def test_a_code_under_one_value_of_a_condition_is_compared_with_the_others():
     assert {0.9} in [set(line.get_ydata()) for line in axes.lines]  # across
 
 
+def test_a_diverged_run_is_not_averaged_away_by_condition():
+    rows = [
+        ("eden", 1.0, 0, 0.9),
+        ("eden", 1.0, 1, None),
+        ("eden", 2.0, 0, 0.8),
+        ("eden", 2.0, 1, 0.8),
+    ]
+    runs = pd.DataFrame(rows, columns=["compressor", "epochs", "seed", "final_accuracy"])
+    runs = runs.assign(side_information_error=1.0, measured_bitrate=1.0, client_floats=0)
+    (row,) = [line for line in condition_section(runs, "epochs").splitlines() if "| eden" in line]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[2:5] == ["1 of 2 diverged", "0.8000 (0.8000 to 0.8000)", "—"]
+    (axes,) = [a for a in accuracy_by_condition([("a", "epochs", runs)]).axes if a.get_visible()]
+    assert 0.9 not in [value for line in axes.lines for value in line.get_ydata()]
+    assert [0.8] in [list(line.get_ydata()) for line in axes.lines]  # a point, not a line across
+
+
 def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_path):
     never = sweep.methods.assign(bits_to_target=float("nan"))
     for draw_one in (against_bits, by_bitrate):

@@ -8,7 +8,7 @@ import torch
 import wzfl
 from wzfl import InputError
 from wzfl.client import FedSGD, FullGradient, Shard, plain_update
-from wzfl.config import conf_dir
+from wzfl.config import compressor_names
 from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.frame import OVERHEAD_BYTES
@@ -19,7 +19,7 @@ from wzfl.side_information import Last, Mean, Zero
 from wzfl.simulation import run_round, simulate
 
 CLIENTS, DIM = 5, 4 * 13
-COMPRESSORS = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+COMPRESSORS = compressor_names()
 
 
 def shards():

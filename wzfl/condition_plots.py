@@ -19,8 +19,8 @@ _PANELS_PER_ROW = 3
 def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     """Final accuracy by what was varied, a panel per title, condition and its runs.
 
-    Means over seeds; bars are 95 % bootstrap intervals. A compressor that ran under one value alone is a
-    line across.
+    Means over seeds; bars are 95 % bootstrap intervals; none where a run diverged. A compressor that ran
+    under one value alone is a line across.
     """
     style()
     columns = min(len(settings), _PANELS_PER_ROW)
@@ -46,9 +46,13 @@ def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
     values, ends = values_of(runs, condition), []
     unordered = {"linestyle": "none"} if isinstance(values[0], str) else {}
     for name in in_order(runs.compressor):
-        means = means_by(runs[runs.compressor == name], condition, "final_accuracy")
+        own = runs[runs.compressor == name]
+        diverged = own[condition].isin(own[condition][own.final_accuracy.isna()])
+        means = means_by(own[~diverged], condition, "final_accuracy")
+        if means.empty:
+            continue
         ends.append(End(label(name), look(name)["color"], float(means["mean"].iloc[-1])))
-        if len(means) == 1:
+        if len(values_of(own, condition)) == 1:
             axes.axhline(means["mean"].iloc[0], **look(name) | {"marker": ""}, linewidth=0.9)
             continue
         axes.errorbar(

@@ -58,6 +58,8 @@ def _ordered(runs: pd.DataFrame, condition: str) -> bool:
 def _ranged(values: pd.Series) -> str:
     if values.empty:
         return "—"
+    if diverged := int(values.isna().sum()):
+        return f"{diverged} of {len(values)} diverged"
     low, high = mean_interval(values.to_numpy())
     return f"{values.mean():.4f} ({low:.4f} to {high:.4f})"
 
@@ -65,6 +67,6 @@ def _ranged(values: pd.Series) -> str:
 def _change(runs: pd.DataFrame, condition: str) -> str:
     """Accuracy under the last value less that under the first, of the same seed."""
     accuracies = 100 * runs.pivot_table("final_accuracy", "seed", condition)
-    if accuracies.shape[1] < 2:
+    if accuracies.shape[1] < 2 or runs.final_accuracy.isna().any():
         return "—"
     return markdown.difference(paired_difference(accuracies.iloc[:, -1], accuracies.iloc[:, 0]))

@@ -22,13 +22,18 @@ def conf_dir() -> Path:
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
 
 
+def compressor_names() -> list[str]:
+    """What `build_compressor` knows."""
+    return sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+
+
 def build_compressor(name: str, **overrides: Any) -> Compressor:
     """The compressor of conf/compressor/<name>.yaml, e.g. `build_compressor("qsgd", bitrate=2)`.
 
     Raises:
         InputError: there is no such compressor, or it does not take such a setting.
     """
-    known = sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
+    known = compressor_names()
     if name not in known:
         raise InputError(f"no compressor {name!r}; there are {', '.join(known)}")
     bitrate = overrides.pop("bitrate", 2)
