@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
-	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills fuzz mutants benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills interrupted fuzz mutants benchmark benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 
 kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, three quarters of an hour
 	$(BIN)/python scripts/kill_sweeps.py
+
+interrupted: $(INSTALLED)  ## Kill make reproduce three times, and compare its tables with those in results/, an hour and a half
+	$(BIN)/python scripts/interrupt_reproduce.py
 
 fuzz: $(INSTALLED)  ## Install atheris, and fuzz what decodes payloads, an hour (MINUTES=600: ten)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
