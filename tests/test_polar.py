@@ -69,6 +69,12 @@ def test_the_decoder_is_successive_cancellation(seed):
     assert decode(ratios, sent).tolist() == successive_cancellation(ratios, sent).tolist()
 
 
+def test_the_tail_of_a_ratio_is_within_what_is_said():
+    places = np.linspace(0, 40, 4001, dtype=np.float32)
+    tails = [np.log(2) / polar._inverse_tail(place) for place in places]
+    np.testing.assert_allclose(tails, np.log1p(np.exp(-places)), atol=5e-4)
+
+
 def test_capacities_and_entropies_add_up_to_one():
     capacity, entropy = np.exp(_log_capacities()), np.exp(_log_entropies())
     np.testing.assert_allclose(capacity + entropy, 1, atol=1e-9)
