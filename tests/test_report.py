@@ -32,6 +32,7 @@ from wzfl.summary import (
     bits_to_target,
     load_sweep,
     methods,
+    save_tables,
     target_accuracy,
 )
 from wzfl.verdicts import bits_verdict
@@ -302,6 +303,15 @@ def test_a_report_can_be_drawn_from_its_tables(results):
         shutil.rmtree(results / folder)
     assert draw.draw(plan, {}).read_text() == text
     assert figures(results) == pictures
+
+
+def test_tables_that_are_read_and_written_stay_as_they_are(tmp_path):
+    runs = pd.DataFrame({"sweep": "s", "batch_size": [8, None], "epochs": [None, 2], "loss": 0.1})
+    save_tables(tmp_path, runs, pd.DataFrame({"sweep": ["s"], "id": ["a"]}))
+    text = (tmp_path / "runs.csv").read_text()
+    assert text == "sweep,batch_size,epochs,loss\ns,8,,0.1\ns,,2,0.1\n"
+    save_tables(tmp_path, *load_sweep(tmp_path, "s"))
+    assert (tmp_path / "runs.csv").read_text() == text
 
 
 def figures(results):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import step_sizes
@@ -11,7 +12,7 @@ from test_report import write_run
 
 from wzfl.config import conf_dir, step_size
 from wzfl.summary import load_sweep
-from wzfl.tuning import best_step_sizes, tuning_losses
+from wzfl.tuning import _loss, best_step_sizes, tuning_losses
 
 TUNE = Path(step_sizes.__file__).parents[1] / "results" / "tune"
 TUNED = {
@@ -48,6 +49,13 @@ def test_where_all_diverge_there_is_none_to_choose(tuned):
     losses = tuning_losses(runs.assign(diverged_in_round=2.0), rounds)
     assert losses.shape[0] == 2
     assert best_step_sizes(losses).empty
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"), [(0.5, "0.5000"), (3.7e29, "4e+29"), (float("inf"), "inf"), (np.nan, "—")]
+)
+def test_losses_are_legible(loss, text):
+    assert _loss(loss) == text
 
 
 def test_the_report_shows_what_was_tried(tuned):

@@ -18,6 +18,7 @@ METHOD = ["compressor", "bitrate"]
 BASELINE = "none"
 ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
+_COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may have none
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
 RUNS, ROUNDS = "runs.csv", "rounds.csv.gz"
 
@@ -67,7 +68,9 @@ def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFram
 
 def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> None:
     """Writes those of all sweeps of a folder."""
-    runs.to_csv(results_dir / RUNS, index=False)
+    # 128, not 128.0, also where some runs have none.
+    counts = dict.fromkeys(runs.columns.intersection(_COUNTS), "Int64")
+    runs.astype(counts).to_csv(results_dir / RUNS, index=False)
     # Without a time of its own, the same rounds are the same bytes.
     rounds.drop(columns="seconds", errors="ignore").to_csv(
         results_dir / ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}

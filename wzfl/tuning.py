@@ -55,8 +55,12 @@ def _table(losses: pd.DataFrame) -> str:
     for method, own in zip(losses.index.tolist(), losses.to_dict("records"), strict=True):
         chosen = best.get(method)
         cells = {
-            f"{lr:g}": f"**{loss:.4f}**" if lr == chosen else markdown.number(loss, ".4f")
+            f"{lr:g}": f"**{_loss(loss)}**" if lr == chosen else _loss(loss)
             for lr, loss in own.items()
         }
         rows.append({"compressor": label(method[0]), "bitrate": f"{method[1]:g}"} | cells)
     return markdown.table(pd.DataFrame(rows))
+
+
+def _loss(value: float) -> str:
+    return markdown.number(value, ".4f" if value < 1000 else ".0e")
