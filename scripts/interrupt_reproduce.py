@@ -67,7 +67,7 @@ def compare(alone: Path, folder: Path, asked: argparse.Namespace) -> int:
     subprocess.run(command, check=True)
     differing = {name: differing_rows(alone / name, folder / name) for name in TABLES}
     path = Path("results/interrupted.md")
-    path.write_text(_report(kills, differing, alone))
+    path.write_text(_report(asked.preset, kills, differing, alone))
     print(path)
     return int(any(differing.values()))
 
@@ -108,14 +108,17 @@ def differing_rows(alone: Path, killed: Path) -> int:
     return len(pd.concat([one, other]).drop_duplicates(keep=False))
 
 
-def _report(kills: list[dict[str, float]], differing: dict[str, int], alone: Path) -> str:
+def _report(
+    preset: str, kills: list[dict[str, float]], differing: dict[str, int], alone: Path
+) -> str:
+    command = f"make {'reproduce' if preset == 'default' else preset}"
     commit = describe_environment(torch.device("cpu"))["git_commit"]
     rows = [{"table": name, "rows that differ": count} for name, count in differing.items()]
     return "\n".join(
         [
             "# Interrupted\n",
             generated_by("make interrupted"),
-            f"`make reproduce`, of which SIGKILL ended all processes {len(kills)} times at random moments, "
+            f"`{command}`, of which SIGKILL ended all processes {len(kills)} times at random moments, "
             f"with commit {commit}:\n",
             table(pd.DataFrame(kills)),
             f"\nIts tables, against those in {alone}/ of one that was left alone, times and commits apart:\n",
