@@ -19,6 +19,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 import torch
+from plans import command, results_dir
 from run_command import run_command
 
 from wzfl.environment import describe_environment
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--folder", type=Path, help="where it trains; kept (a temporary one)")
     asked = parser.parse_args()
-    alone = Path("results") / ("" if asked.preset == "default" else asked.preset)
+    alone = results_dir(asked.preset)
     if not (alone / "runs.csv").exists():
         raise InputError(f"there are no tables in {alone} to compare with; run the preset first")
     if asked.folder:
@@ -54,17 +55,17 @@ def compare(alone: Path, folder: Path, asked: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "kills.csv"
     kills = pd.read_csv(kept).to_dict("records") if kept.exists() else []
-    command = [*_COMMAND, f"--preset={asked.preset}", f"--results-dir={folder}"]
+    sweep = [*_COMMAND, f"--preset={asked.preset}", f"--results-dir={folder}"]
     chance = random.Random(asked.seed + len(kills))
     seconds = pd.read_csv(alone / "runs.csv").wall_seconds.sum() / joblib.cpu_count()
     while len(kills) < asked.kills:
-        kill = interrupt(command, chance.uniform(0, seconds / asked.kills), folder)
+        kill = interrupt(sweep, chance.uniform(0, seconds / asked.kills), folder)
         if kill is None:
             raise InputError(f"it ended before it was to be killed; {len(kills)} kills so far")
         kills.append(kill)
         pd.DataFrame(kills).to_csv(kept, index=False)
         print(kill, flush=True)
-    subprocess.run(command, check=True)
+    subprocess.run(sweep, check=True)
     differing = {name: differing_rows(alone / name, folder / name) for name in TABLES}
     path = Path("results/interrupted.md")
     path.write_text(_report(asked.preset, kills, differing, alone))
@@ -72,15 +73,15 @@ def compare(alone: Path, folder: Path, asked: argparse.Namespace) -> int:
     return int(any(differing.values()))
 
 
-def interrupt(command: list[str], seconds: float, folder: Path) -> dict[str, float] | None:
-    """Kills the command and all its processes after so many seconds; what there was by then.
+def interrupt(sweep: list[str], seconds: float, folder: Path) -> dict[str, float] | None:
+    """Kills the sweep and all its processes after so many seconds; what there was by then.
 
     None if it had ended.
     """
     with (folder / "log").open("a") as log:
         # A session of its own has all processes in one group.
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            sweep, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             process.wait(seconds)
@@ -111,15 +112,14 @@ def differing_rows(alone: Path, killed: Path) -> int:
 def _report(
     preset: str, kills: list[dict[str, float]], differing: dict[str, int], alone: Path
 ) -> str:
-    command = f"make {'reproduce' if preset == 'default' else preset}"
     commit = describe_environment(torch.device("cpu"))["git_commit"]
     rows = [{"table": name, "rows that differ": count} for name, count in differing.items()]
     return "\n".join(
         [
             "# Interrupted\n",
             generated_by("make interrupted"),
-            f"`{command}`, of which SIGKILL ended all processes {len(kills)} times at random moments, "
-            f"with commit {commit}:\n",
+            f"`{command(preset)}`, of which SIGKILL ended all processes {len(kills)} times at random "
+            f"moments, with commit {commit}:\n",
             table(pd.DataFrame(kills)),
             f"\nIts tables, against those in {alone}/ of one that was left alone, times and commits apart:\n",
             table(pd.DataFrame(rows)),

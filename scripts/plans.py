@@ -48,6 +48,16 @@ def load_plan(preset: str) -> list[dict[str, Any]]:
     return _presets()[preset]
 
 
+def command(preset: str) -> str:
+    """What reproduces a preset."""
+    return "make reproduce" if preset == _DEFAULT else f"make {preset}"
+
+
+def results_dir(preset: str) -> Path:
+    """Where its results are, if not said otherwise."""
+    return Path("results") / ("" if preset == _DEFAULT else preset)
+
+
 def parse_plan(description: str | None, preset: str = _DEFAULT, trains: bool = False) -> Plan:
     """What the command line of a script asks for that trains first, or only draws."""
     parser = argparse.ArgumentParser(
@@ -64,11 +74,10 @@ def parse_plan(description: str | None, preset: str = _DEFAULT, trains: bool = F
             "--estimate", action="store_true", help="say first how long it may take"
         )
     asked = parser.parse_args()
-    below = "" if asked.preset == _DEFAULT else asked.preset
     return Plan(
-        f"make {below or 'reproduce'}",
+        command(asked.preset),
         load_plan(asked.preset),
-        asked.results_dir or Path("results") / below,
+        asked.results_dir or results_dir(asked.preset),
         asked.tracking,
         trains and asked.estimate,
     )
