@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
-	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills interrupted fuzz mutants benchmark benchmark-peers format clean
+	draw dashboard wandb-sync wandb-workspace test coverage peers launchers kills interrupted fuzz mutants benchmark benchmark-gpu benchmark-peers format clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ launchers: $(INSTALLED)  ## Install launchers for Slurm and Ray, and run the sam
 
 benchmark: $(INSTALLED)  ## Time rounds and codecs, beside other simulators if installed
 	$(BIN)/python scripts/benchmark.py
+
+benchmark-gpu: $(INSTALLED)  ## Time codecs and rounds on a CUDA device
+	$(BIN)/python scripts/benchmark_gpu.py
 
 benchmark-peers:  ## Install fedjax, pfl and Flower to compare with, each in .venv-peers/
 	for name in fedjax pfl flower; do \

@@ -95,13 +95,15 @@ def make_shards(workload: Workload) -> list[Shard]:
 def start(
     name: str, bitrate: float, model: wzfl.models.Model, workload: Workload, shards: list[Shard]
 ) -> tuple[Federation, State]:
+    """A federation on the device of its shards."""
     compressor = wzfl.build_compressor(name, bitrate=bitrate)
     side = Last() if name.startswith("wyner_ziv") else Zero()
     federation = Federation(
         model, shards, workload.work, compressor, side, compressor.aggregation, workload.cohort, 0
     )
     optimizer = partial(torch.optim.SGD, lr=workload.server_lr)
-    return federation, State.initial(federation, Server(model.init(0), optimizer))
+    weights = model.init(0).to(shards[0].x.device)
+    return federation, State.initial(federation, Server(weights, optimizer))
 
 
 def parse() -> argparse.Namespace:

@@ -2,12 +2,14 @@ import json
 
 import benchmark
 import benchmark_codecs
+import benchmark_gpu
 import benchmark_growth
 import benchmark_memory
 import benchmark_rounds
 import benchmark_tables
 import pandas as pd
 import pytest
+import torch
 
 
 def printed_objects(printed):
@@ -102,3 +104,28 @@ def test_growth_has_exponents_and_a_figure(tmp_path):
     _left, middle, right = benchmark_tables.growth_figure(table).axes
     assert middle.get_legend_handles_labels()[1] == ["eden, exponent 1.05"]
     assert right.get_ylabel() == "peak memory, GiB"
+
+
+def test_a_gpu_is_asked_for_where_there_is_none(call, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    status, printed = call(benchmark_gpu)
+    assert status != 0
+    assert "torch sees no CUDA device; `make benchmark` is for a CPU" in printed
+
+
+def test_the_summary_of_a_gpu_has_copies_codecs_and_rounds():
+    times = {"seconds": 0.002, "fastest": 0.001, "slowest": 0.004, "device_seconds": 0.0015}
+    coded = {"compressor": "eden", "bitrate": 2, "clients": 8, "dim": 2**24, "bytes": 10**9}
+    rows = [
+        {"what": "copy to the host", "bytes": 10**8},
+        {"what": "encode"} | coded,
+        {"what": "w2_mlp", "compressor": "none", "bitrate": 2},
+    ]
+    table = pd.DataFrame([row | times for row in rows])
+    text = benchmark_gpu.summary(table, torch.device("cpu"))
+    assert "| copy to the host | 2 (1-4) | 50" in text
+    assert (
+        "| encode | eden         | 2         | 8         | 16777216 | 2 (1-4) | 500    | 1.5 ms"
+        in text
+    )
+    assert "| none         | 2 (1-4) | 500                 | 1.5 ms" in text

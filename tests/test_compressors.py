@@ -1,6 +1,7 @@
 """The properties that every compressor in conf/compressor/ meets."""
 
 import struct
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -227,6 +228,19 @@ def test_a_gpu_gives_the_same_bytes(build, public, dim):
     side = updates.roll(1, dims=0)
     on_gpu = build().decode(payloads, side.cuda(), public.to("cuda")).cpu()
     torch.testing.assert_close(on_gpu, build().decode(payloads, side, public))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_a_gpu_reads_is_checked(build, updates, public):
+    """Also where it computes before the host has looked at all of a payload."""
+    planned = replace(public, scale=torch.ones(CLIENTS)).to("cuda")
+    side = torch.zeros_like(updates).cuda()
+    first, *others = build().encode(updates.cuda(), planned)
+    for position in range(0, len(first), max(1, len(first) // 20)):
+        flipped = bytearray(first)
+        flipped[position] ^= 0x10
+        with pytest.raises(wzfl.PayloadError, match="payload of client 4"):
+            build().decode([bytes(flipped), *others], side, planned)
 
 
 @pytest.mark.parametrize("bitrate", [0.5, 2, 2.5])

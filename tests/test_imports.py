@@ -22,7 +22,9 @@ FOUNDATION = {
     "norms",
     "residual_model",
     "threads",
+    "memory",
     "kernels",
+    "gpu",
 }
 NO_COMPRESSION = {"client", "server", "models", "datasets", "partition"}
 
@@ -48,13 +50,15 @@ def ours(name):
 
 
 def test_the_foundation_sees_only_itself():
-    for name in FOUNDATION - {"kernels"}:
+    for name in FOUNDATION - {"kernels", "gpu"}:
         assert ours(f"{name}.py") <= FOUNDATION, name
 
 
 def test_kernels_see_only_each_other():
     for path in (PACKAGE / "kernels").glob("*.py"):
         assert ours(f"kernels/{path.name}") <= {"kernels"}, path
+    for path in (PACKAGE / "gpu").glob("*.py"):
+        assert ours(f"gpu/{path.name}") <= {"gpu", "memory"}, path
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def encode_positions(positions: np.ndarray, length: int) -> bytes:
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(np.concatenate(symbols).astype(np.int32), model)
     (low,) = pack(torch.from_numpy(gaps & (2**low_bits - 1))[None], low_bits)
-    return low + encoder.get_compressed().astype("<u4").tobytes()
+    return b"".join([low, encoder.get_compressed().astype("<u4").tobytes()])
 
 
 def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.ndarray:

@@ -8,10 +8,12 @@ client, scale or yaml is refused like a damaged one. It guards against accidents
 """
 
 import struct
+from collections.abc import Sequence
 
 import xxhash
 
 from wzfl.errors import PayloadError
+from wzfl.memory import NewString
 
 VERSION = 4
 _HEADER = struct.Struct("<BBI")
@@ -19,10 +21,29 @@ _CHECKSUM = struct.Struct("<I")
 OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
 
 
-def seal(body: bytes | memoryview, codec: int, dim: int, agreed: bytes) -> bytes:
-    """The payload that carries `body`; `agreed` is what the decoder must know as well."""
-    header = _HEADER.pack(VERSION, codec, dim)
-    return b"".join([header, body, _CHECKSUM.pack(_checksum(header, body, agreed))])
+def seal(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> bytes:
+    """The payload that carries the parts of `body`; `agreed` is what the decoder must know as well."""
+    return ended(begun(body, codec, dim), checksum(body, codec, dim, agreed))
+
+
+def begun(body: Sequence[bytes | memoryview], codec: int, dim: int) -> NewString:
+    """A payload that lacks its checksum, and that `ended` gives it."""
+    size = OVERHEAD_BYTES + sum(memoryview(part).nbytes for part in body)
+    payload = NewString(size)
+    payload.write(_HEADER.pack(VERSION, codec, dim), *body)
+    return payload
+
+
+def ended(payload: NewString, checksum: int) -> bytes:
+    payload.write(_CHECKSUM.pack(checksum))
+    return payload.done()
+
+
+def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
+    digest = xxhash.xxh3_64(_HEADER.pack(VERSION, codec, dim))
+    for part in (*body, agreed):
+        digest.update(part)
+    return digest.intdigest() & 0xFFFFFFFF
 
 
 def unseal(payload: bytes, codec: int, dim: int, agreed: bytes) -> memoryview:
@@ -31,6 +52,17 @@ def unseal(payload: bytes, codec: int, dim: int, agreed: bytes) -> memoryview:
     Raises:
         PayloadError: it is too short, of another version, codec or dim, damaged, or was made for
             another client, round, scale or compressor setting.
+    """
+    body = unframed(payload, codec, dim)
+    check(payload, codec, dim, agreed)
+    return body
+
+
+def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
+    """The body of a payload of which `check` is still to be called.
+
+    Raises:
+        PayloadError: it is too short, or of another version, codec or dim.
     """
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise PayloadError(f"a payload is bytes; got {type(payload).__name__}")
@@ -42,19 +74,15 @@ def unseal(payload: bytes, codec: int, dim: int, agreed: bytes) -> memoryview:
     ):
         if value != expected:
             raise PayloadError(f"got {name} {value}; this decoder expects {expected}")
-    view = memoryview(payload)
-    framed, (checksum,) = view[: -_CHECKSUM.size], _CHECKSUM.unpack(view[-_CHECKSUM.size :])
-    expected = _checksum(framed, agreed)
-    if checksum != expected:
+    return memoryview(payload)[_HEADER.size : -_CHECKSUM.size]
+
+
+def check(payload: bytes, codec: int, dim: int, agreed: bytes) -> None:
+    """Raises `PayloadError` unless the payload is as it was made, by an encoder that agrees."""
+    (got,) = _CHECKSUM.unpack(memoryview(payload)[-_CHECKSUM.size :])
+    expected = checksum([unframed(payload, codec, dim)], codec, dim, agreed)
+    if got != expected:
         raise PayloadError(
-            f"got checksum {checksum:08x}, expected {expected:08x}: the payload is damaged, or was"
+            f"got checksum {got:08x}, expected {expected:08x}: the payload is damaged, or was"
             " made for another client, round, scale or compressor setting"
         )
-    return framed[_HEADER.size :]
-
-
-def _checksum(*parts: bytes | memoryview) -> int:
-    digest = xxhash.xxh3_64()
-    for part in parts:
-        digest.update(part)
-    return digest.intdigest() & 0xFFFFFFFF

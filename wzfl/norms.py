@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.kernels.norms import distance_rows, energy_rows, largest_rows
 from wzfl.threads import in_threads
 
@@ -14,6 +15,10 @@ def energies(vectors: Tensor) -> Tensor:
     """`[clients]` float64: |vector|**2 of each row of `[clients, dim]`."""
     if vectors.is_cpu:
         return _by_rows(energy_rows, vectors)
+    if gpu.is_usable(vectors.device, vectors.shape[1]):
+        from wzfl.gpu import norms
+
+        return norms.energies(vectors)
     return torch.stack([row.double().square().sum() for row in vectors])
 
 
@@ -21,8 +26,17 @@ def squared_distances(left: Tensor, right: Tensor) -> Tensor:
     """`[clients]` float64: |left - right|**2 of each row; both are `[clients, dim]`."""
     if left.is_cpu:
         return _by_rows(distance_rows, left, right)
+    if gpu.is_usable(left.device, left.shape[1]):
+        from wzfl.gpu import norms
+
+        return norms.squared_distances(left, right)
     rows = zip(left.double(), right.double(), strict=True)
     return torch.stack([(ours - theirs).square().sum() for ours, theirs in rows])
+
+
+def rms(vectors: Tensor) -> Tensor:
+    """`[clients]` float32: the root of the mean square of each row's coordinates."""
+    return (energies(vectors) / vectors.shape[1]).sqrt().float()
 
 
 def largest_magnitudes(vectors: Tensor) -> Tensor:

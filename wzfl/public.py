@@ -7,7 +7,7 @@ it is the same on every device and in every process, and costs no state.
 import hashlib
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.errors import InputError
+from wzfl.gpu.host import numbers_to_device
 from wzfl.kernels import draws
 
 # SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): increment and multipliers, as signed 64-bit integers.
@@ -55,14 +57,17 @@ class Public:
     scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
     plans: tuple[bytes, ...] = ()
     sketches: Tensor | None = None
+    _scales: tuple[float, ...] = field(init=False, repr=False)
+    _keys: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
         scale = torch.zeros(len(clients)) if self.scale is None else self.scale.float()
-        if scale.shape != (len(clients),) or not bool(((scale >= 0) & scale.isfinite()).all()):
+        told = scale.cpu()  # once: to ask a GPU is to wait until it has done all it was told to do
+        if told.shape != (len(clients),) or not bool(((told >= 0) & told.isfinite()).all()):
             raise InputError(
                 f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
-                f" got {tuple(scale.shape)}: {scale.tolist()[:5]}"
+                f" got {tuple(told.shape)}: {told.tolist()[:5]}"
             )
         plans = tuple(self.plans) or (b"",) * len(clients)
         if len(plans) != len(clients):
@@ -77,6 +82,7 @@ class Public:
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "_scales", tuple(told.tolist()))
 
     def to(self, device: torch.device | str) -> "Public":
         sketches = None if self.sketches is None else self.sketches.to(device)
@@ -84,6 +90,8 @@ class Public:
 
     def rows(self, rows: slice) -> "Public":
         """What the clients of these rows alone would know."""
+        if rows == slice(0, len(self.clients)):
+            return self
         return replace(
             self,
             clients=self.clients[rows],
@@ -107,12 +115,27 @@ class Public:
         digests = [self._digest(purpose, client, 8) for client in self.clients]
         return np.frombuffer(b"".join(digests), dtype="<u8")
 
+    def keys_on_device(self, purpose: str) -> Tensor:
+        """The same as int64, where shared randomness is drawn."""
+        if purpose not in self._keys:
+            keys = self.keys(purpose).astype(np.int64)
+            self._keys[purpose] = numbers_to_device(keys, self.scale.device)
+        return self._keys[purpose]
+
     def uniform(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in [0, 1), multiples of 2**-24."""
+        if gpu.is_usable(self.scale.device, dim):
+            from wzfl.gpu import draws as on_gpu
+
+            return on_gpu.uniform(self.keys_on_device(purpose), dim)
         return self._each_row(purpose, dim, draw_uniform, lambda key, row: draws.uniform(key, row))
 
     def signs(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in {-1, +1}."""
+        if gpu.is_usable(self.scale.device, dim):
+            from wzfl.gpu import draws as on_gpu
+
+            return on_gpu.signs(self.keys_on_device(purpose), 0, dim)
         return self._each_row(
             purpose, dim, draw_signs, lambda key, row: draws.signs(key, row.view(np.uint32))
         )
@@ -135,11 +158,15 @@ class Public:
 
     def fingerprints(self) -> list[bytes]:
         """One string per client that differs whenever seed, round, client, scale or plan differ."""
-        scales = self.scale.tolist()
         return [
             struct.pack("<qqqf", self.seed, self.round, client, scale) + plan
-            for client, scale, plan in zip(self.clients, scales, self.plans, strict=True)
+            for client, scale, plan in zip(self.clients, self._scales, self.plans, strict=True)
         ]
+
+    @property
+    def is_planned(self) -> list[bool]:
+        """For each client whether the server plans a scale for it."""
+        return [scale > 0 for scale in self._scales]
 
     def _digest(self, purpose: str, client: int, size: int) -> bytes:
         text = f"{self.seed}/{self.round}/{client}/{purpose}".encode()

@@ -9,7 +9,7 @@ everywhere, and between the passes exchanged with some.
 
 Only additions, subtractions and multiplications by a constant, in a fixed order: the result is the same
 to the last bit on any device, in any batch, at any thread count. On a CPU, `wzfl.kernels.hadamard`
-does the same, a cache-sized part at a time.
+does the same, a cache-sized part at a time; on a GPU `wzfl.gpu.hadamard`, eight stages at a time.
 
 Source: randomized Hadamard transforms for quantization, Suresh et al., "Distributed Mean Estimation
 with Limited Communication" (ICML 2017); the two passes over any length are ours.
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.kernels import hadamard
 from wzfl.public import Public
 
@@ -39,8 +40,10 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
     kurtosis of up to 3.4.
     """
     for turn in range(turns):
-        if vectors.device.type == "cpu":
+        if vectors.is_cpu:
             vectors = _compiled(hadamard.rotate_rows, vectors, public, turn)
+        elif gpu.is_usable(vectors.device, vectors.shape[1]):
+            vectors = rotate_on_gpu(vectors, public, turn)
         else:
             vectors = rotate_with_torch(vectors, public, turn)
     return vectors
@@ -49,8 +52,10 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
 def rotate_back(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
     """The inverse of `rotate`, up to float32 rounding."""
     for turn in reversed(range(turns)):
-        if vectors.device.type == "cpu":
+        if vectors.is_cpu:
             vectors = _compiled(hadamard.rotate_rows_back, vectors, public, turn)
+        elif gpu.is_usable(vectors.device, vectors.shape[1]):
+            vectors = rotate_back_on_gpu(vectors, public, turn)
         else:
             vectors = rotate_back_with_torch(vectors, public, turn)
     return vectors
@@ -61,11 +66,11 @@ def rotate_with_torch(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
     layout = _Layout.of(vectors.shape[1])
     first, second = _signs(public, layout, turn)
     rotated = vectors.float() * first[:, : layout.dim]
-    layout.transform_columns(rotated)
+    layout.transform(rotated, layout.columns)
     layout.mix_rest(rotated, first[:, layout.dim :], undo=False)
     layout.swap_rest(rotated)
     rotated *= second[:, : layout.dim]
-    layout.transform_stretches(rotated)
+    layout.transform(rotated, layout.stretches)
     layout.mix_rest(rotated, second[:, layout.dim :], undo=False)
     return rotated
 
@@ -76,12 +81,48 @@ def rotate_back_with_torch(vectors: Tensor, public: Public, turn: int = 0) -> Te
     first, second = _signs(public, layout, turn)
     restored = vectors.float().clone()
     layout.mix_rest(restored, second[:, layout.dim :], undo=True)
-    layout.transform_stretches(restored)
+    layout.transform(restored, layout.stretches)
     restored *= second[:, : layout.dim]
     layout.swap_rest(restored)
     layout.mix_rest(restored, first[:, layout.dim :], undo=True)
-    layout.transform_columns(restored)
+    layout.transform(restored, layout.columns)
     return restored.mul_(first[:, : layout.dim])
+
+
+def rotate_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
+    """One turn of `rotate`; signs change as coordinates are read for the first stages of a pass."""
+    layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
+    rotated, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
+    layout.transform_on_gpu(source, rotated, layout.columns, first, flip_first=True)
+    if layout.rest:
+        rest = slice(layout.dim - layout.rest, layout.dim)
+        rotated[:, rest] = source[:, rest] * _signs_on_gpu(first, rest)
+        layout.mix_rest(rotated, _signs_on_gpu(first, layout.signs_of_rest), undo=False)
+        layout.swap_rest(rotated)
+        rotated[:, rest] *= _signs_on_gpu(second, rest)
+    layout.transform_on_gpu(rotated, rotated, layout.stretches, second, flip_first=True)
+    if layout.rest:
+        layout.mix_rest(rotated, _signs_on_gpu(second, layout.signs_of_rest), undo=False)
+    return rotated
+
+
+def rotate_back_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
+    """One turn of `rotate_back`; signs change as coordinates are written after the last stages of a pass."""
+    layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
+    restored, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
+    rest = slice(layout.dim - layout.rest, layout.dim)
+    if layout.rest:
+        source = restored.copy_(source)
+        layout.mix_rest(restored, _signs_on_gpu(second, layout.signs_of_rest), undo=True)
+    layout.transform_on_gpu(source, restored, layout.stretches, second, flip_first=False)
+    if layout.rest:
+        restored[:, rest] *= _signs_on_gpu(second, rest)
+        layout.swap_rest(restored)
+        layout.mix_rest(restored, _signs_on_gpu(first, layout.signs_of_rest), undo=True)
+    layout.transform_on_gpu(restored, restored, layout.columns, first, flip_first=False)
+    if layout.rest:
+        restored[:, rest] *= _signs_on_gpu(first, rest)
+    return restored
 
 
 def _compiled(kernel: Callable[..., None], vectors: Tensor, public: Public, turn: int) -> Tensor:
@@ -101,6 +142,27 @@ def _purposes(turn: int) -> list[str]:
 def _signs(public: Public, layout: "_Layout", turn: int) -> list[Tensor]:
     """For each pass `[clients, dim + block]`: those of the coordinates, and of what the rest mixes with."""
     return [public.signs(purpose, layout.dim + layout.block) for purpose in _purposes(turn)]
+
+
+def _keys_on_gpu(public: Public, turn: int) -> list[Tensor]:
+    """For each pass the keys of its signs, `[clients]` int64."""
+    return [public.keys_on_device(purpose) for purpose in _purposes(turn)]
+
+
+def _signs_on_gpu(keys: Tensor, places: slice) -> Tensor:
+    """`[clients, length]` float32, -1 or +1: some of those of a pass."""
+    from wzfl.gpu import draws
+
+    return draws.signs(keys, places.start, places.stop - places.start)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """`count` times `[block, lanes]` coordinates, from `start`."""
+
+    start: int
+    count: int
+    lanes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,19 +193,43 @@ class _Layout:
         runs, rest = divmod(dim, block)
         return _Layout(dim, block, runs, rest, _lanes(runs), _everywhere(block * runs, block))
 
-    def transform_columns(self, vectors: Tensor) -> None:
-        """The first pass, in place: coordinates `runs` apart."""
-        main = self._main(vectors).view(len(vectors), self.block, self.runs)
-        main.copy_(_hadamard(main))
+    @property
+    def columns(self) -> list[_Part]:
+        """What the first pass transforms: coordinates `runs` apart."""
+        return [_Part(0, 1, self.runs)]
 
-    def transform_stretches(self, vectors: Tensor) -> None:
-        """The second pass, in place: coordinates of one stretch."""
-        start = 0
+    @property
+    def stretches(self) -> list[_Part]:
+        """What the second pass transforms: coordinates of one stretch."""
+        parts, start = [], 0
         for lanes, count in Counter(self.lanes).items():
-            part = vectors[:, start : start + self.block * lanes * count]
-            stretches = part.reshape(-1, self.block, lanes)
-            part.copy_(_hadamard(stretches).view(part.shape))
-            start += part.shape[1]
+            parts.append(_Part(start, count, lanes))
+            start += self.block * lanes * count
+        return parts
+
+    @property
+    def signs_of_rest(self) -> slice:
+        """Of the signs of a pass, those of what the rest mixes with."""
+        return slice(self.dim, self.dim + self.block)
+
+    def transform(self, vectors: Tensor, parts: list[_Part]) -> None:
+        """Hadamard transforms along each `block`, in place."""
+        for part in parts:
+            end = part.start + self.block * part.lanes * part.count
+            flat = vectors[:, part.start : end]
+            flat.copy_(_hadamard(flat.reshape(-1, self.block, part.lanes)).view(flat.shape))
+
+    def transform_on_gpu(
+        self, source: Tensor, target: Tensor, parts: list[_Part], keys: Tensor, flip_first: bool
+    ) -> None:
+        """The same from `source` into `target`, and changes of sign before or after it."""
+        from wzfl.gpu import draws, hadamard
+
+        words = draws.words(keys, self.dim // 64 + 2)
+        for part in parts:
+            hadamard.transform(
+                *(source, target, self.block, part.lanes, part.start, part.count, words, flip_first)
+            )
 
     def mix_rest(self, vectors: Tensor, signs: Tensor, undo: bool) -> None:
         """Transforms the rest together with coordinates from everywhere, in place.
@@ -152,12 +238,12 @@ class _Layout:
         """
         if not self.rest:
             return
-        places = torch.from_numpy(self.places[: self.block - self.rest]).to(vectors.device)
+        places = self._places(vectors.device)[: self.block - self.rest]
         rest = vectors[:, self.dim - self.rest :]
         together = torch.cat([vectors[:, places], rest], dim=1)
         if not undo:
             together *= signs
-        together = _hadamard(together[:, :, None])[:, :, 0]
+        self._transform_together(together)
         if undo:
             together *= signs
         vectors[:, places] = together[:, : len(places)]
@@ -165,14 +251,24 @@ class _Layout:
 
     def swap_rest(self, vectors: Tensor) -> None:
         """Exchanges the rest with as many coordinates from everywhere, in place."""
-        places = torch.from_numpy(self.places[self.block - self.rest :]).to(vectors.device)
+        places = self._places(vectors.device)[self.block - self.rest :]
         rest = vectors[:, self.dim - self.rest :]
         swapped = rest.clone()
         rest.copy_(vectors[:, places])
         vectors[:, places] = swapped
 
-    def _main(self, vectors: Tensor) -> Tensor:
-        return vectors[:, : self.dim - self.rest]
+    def _transform_together(self, blocks: Tensor) -> None:
+        """The Hadamard transform of each row of `[clients, block]`, in place."""
+        if gpu.is_usable(blocks.device, self.block):
+            from wzfl.gpu import hadamard
+
+            hadamard.transform(blocks, blocks, self.block)
+        else:
+            blocks.copy_(_hadamard(blocks[:, :, None])[:, :, 0])
+
+    @lru_cache  # noqa: B019  # layouts are as few, and kept as well
+    def _places(self, device: torch.device) -> Tensor:
+        return torch.from_numpy(self.places).to(device)
 
 
 def _lanes(runs: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from math import floor
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.bitpack import packed_size
 from wzfl.public import Public, permutation
 
@@ -58,7 +59,7 @@ class Allocation:
         order = self._order(public)
         if order is None:
             return sent
-        return torch.zeros(len(sent), self.dim, device=sent.device).scatter_(1, order, sent)
+        return scattered(sent, order, self.dim)
 
     def _order(self, public: Public) -> Tensor | None:
         """`[clients, count]`: coordinates in the order in which they are sent; None: as they are."""
@@ -71,6 +72,15 @@ class Allocation:
         if everything:
             return mixed.expand(len(public.clients), -1)
         return public.subset("sent", self.dim, self.count)[:, mixed]
+
+
+def scattered(values: Tensor, places: Tensor, dim: int) -> Tensor:
+    """`[clients, dim]`: `values` `[clients, count]` at `places`, all different, and 0 elsewhere."""
+    if gpu.is_usable(values.device, dim):
+        from wzfl.gpu.scatter import scatter
+
+        return scatter(values, places, dim)
+    return torch.zeros(len(values), dim, device=values.device).scatter_(1, places, values)
 
 
 def length(columns: slice) -> int:

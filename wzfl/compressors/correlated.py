@@ -17,7 +17,7 @@ from wzfl.compressors.envelope import (
     float32_bytes,
     float32_rows,
     open_parts,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.errors import InputError
 from wzfl.public import Public
@@ -71,7 +71,7 @@ class Correlated:
             levels = torch.floor(positions + thresholds[:, columns]).clamp_(0, 2**bits - 1)
             symbols.append(pack(levels, bits))
         parts = zip(float32_bytes(largest), *symbols, strict=True)
-        return seal_rows(self, [b"".join(row) for row in parts], dim, public)
+        return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -81,7 +81,7 @@ class Correlated:
         largest = float32_rows(range_bytes, side.device)
         values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
-            levels = unpack(strings, bits, length(columns)).to(side.device)
+            levels = unpack(strings, bits, length(columns), side.device)
             values[:, columns] = (_step(largest, bits) * levels - largest).float()
         values *= dim / allocation.count
         shared = public.common(len(payloads))
@@ -95,7 +95,7 @@ class Correlated:
         shift = torch.floor(common.uniform("strata/shift", count).double() * strata)
         numbers = torch.tensor([client % self.cohort for client in public.clients])
         stratum = (factor * numbers.to(factor)[:, None] + shift).remainder(strata)
-        return (stratum + public.uniform("rounding", count)) / strata
+        return (stratum + public.uniform("rounding", count)) / torch.full_like(stratum, strata)
 
     def _allocation(self, dim: int) -> Allocation:
         return Allocation.of(dim, self.bitrate, 1, 8 * _RANGE_BYTES)
@@ -103,7 +103,7 @@ class Correlated:
 
 def _step(largest: Tensor, bits: int) -> Tensor:
     """`[clients, 1]` float64: the distance of levels."""
-    return 2 * largest.double() / (2**bits - 1)
+    return 2 * largest.double() / torch.full_like(largest, 2**bits - 1)
 
 
 def _next_prime(number: int) -> int:

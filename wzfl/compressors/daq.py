@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_rows
+from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_parts
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
@@ -44,11 +44,8 @@ class DAQ:
         rotated = rotate(updates, public) if self.rotation else updates
         rungs = torch.frexp(rotated.abs().amax(dim=1)).exponent.clamp_min(_LOWEST_EXPONENT)
         above = self._thresholds(rungs, updates.shape[1], public) <= rotated.double()
-        bodies = [
-            bytes([rung - _LOWEST_EXPONENT]) + bits
-            for rung, bits in zip(rungs.tolist(), pack(above, 1), strict=True)
-        ]
-        return seal_rows(self, bodies, updates.shape[1], public)
+        told = [bytes([rung - _LOWEST_EXPONENT]) for rung in rungs.tolist()]
+        return seal_parts(self, zip(told, pack(above, 1), strict=True), updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         return self.decode_checked(payloads, side, public)[0]
@@ -66,7 +63,7 @@ class DAQ:
         side = side * (public.scale > 0)[:, None]
         expected = rotate(side, public) if self.rotation else side.float()
         expected = torch.clamp(expected.double(), -largest, largest)
-        above = unpack([body[1:] for body in bodies], 1, dim).to(side.device)
+        above = unpack([body[1:] for body in bodies], 1, dim, side.device)
         jumps = above - (thresholds <= expected).int()
         decoded = (2 * largest * jumps + expected).float()
         estimates = rotate_back(decoded, public) if self.rotation else decoded

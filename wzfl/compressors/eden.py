@@ -1,12 +1,14 @@
 """DRIVE and EDEN: rotate, quantize like a Gaussian, scale to be unbiased."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.bitpack import pack, unpack
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.envelope import (
@@ -18,7 +20,7 @@ from wzfl.compressors.envelope import (
     float32_bytes,
     float32_rows,
     open_parts,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.kernels.quantize import lookup_row, nearest_row
 from wzfl.norms import energies
@@ -77,7 +79,7 @@ class Eden:
         # None of the few sent coordinates may say anything: they are all 0.
         scales = torch.where(products > 0, wanted, 0)
         parts = zip(float32_bytes(scales[:, None]), *symbols, strict=True)
-        return seal_rows(self, [b"".join(row) for row in parts], dim, public)
+        return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -88,7 +90,7 @@ class Eden:
         levels = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
-            indices = unpack(strings, bits, length(columns))
+            indices = unpack(strings, bits, length(columns), side.device)
             levels[:, columns] = lookup(indices, centroids.float())
         return finite(rotate_back(allocation.scatter(levels * scales, public), public), public)
 
@@ -105,6 +107,7 @@ class Eden:
         return Allocation.of(dim, self.bitrate, 1, 8 * _SCALE_BYTES)
 
 
+@lru_cache
 def _codebook(bits: int, device: torch.device) -> tuple[Tensor, Tensor]:
     centroids, boundaries = lloyd_max(bits)
     return torch.from_numpy(centroids).to(device), torch.from_numpy(boundaries).to(device)
@@ -115,6 +118,10 @@ def nearest(values: Tensor, deviations: Tensor, bits: int) -> tuple[Tensor, Tens
 
     And for each client sum(values * c) and sum(c * c), `[clients]` float64.
     """
+    if gpu.is_usable(values.device, values.shape[1]):
+        from wzfl.gpu import quantize
+
+        return quantize.nearest(values, deviations, *_codebook(bits, values.device))
     if not values.is_cpu:
         return nearest_with_torch(values, deviations, bits)
     centroids, boundaries = lloyd_max(bits)
@@ -137,9 +144,9 @@ def nearest_with_torch(
 
 
 def lookup(indices: Tensor, table: Tensor) -> Tensor:
-    """`[clients, count]` float32, on the device of `table`: the entries that CPU `indices` name."""
+    """`[clients, count]` float32: the entries of `table` that `indices`, on its device, name."""
     if not table.is_cpu:
-        return table[indices.to(table.device).int()]
+        return table[indices.int()]
     values = torch.empty(indices.shape)
     for row, out in zip(indices.numpy(), values.numpy(), strict=True):
         lookup_row(row, table.numpy(), out)

@@ -1,6 +1,7 @@
 """What every compressor does around its own format: check what comes in, seal what goes out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from itertools import accumulate
 
@@ -10,9 +11,11 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
-from wzfl.frame import seal, unseal
+from wzfl.frame import begun, check, checksum, ended, unframed
+from wzfl.gpu.host import to_device
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
+from wzfl.threads import beside
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
 
@@ -61,29 +64,55 @@ def seal_rows(
     compressor: Compressor, bodies: Sequence[bytes | memoryview], dim: int, public: Public
 ) -> list[bytes]:
     """One framed payload per body."""
-    settings = _settings(compressor)
-    return [
-        seal(body, compressor.wire_id, dim, settings + fingerprint)
-        for body, fingerprint in zip(bodies, public.fingerprints(), strict=True)
-    ]
+    return seal_parts(compressor, [(body,) for body in bodies], dim, public)
+
+
+def seal_parts(
+    compressor: Compressor,
+    bodies: Iterable[Sequence[bytes | memoryview]],
+    dim: int,
+    public: Public,
+) -> list[bytes]:
+    """One framed payload per body, which is in parts."""
+    codec, rows = compressor.wire_id, list(zip(bodies, _agreed(compressor, public), strict=True))
+    size = sum(memoryview(part).nbytes for body, _ in rows for part in body)
+    checksums = beside(lambda row: checksum(row[0], codec, dim, row[1]), rows, size)
+    payloads = [begun(body, codec, dim) for body, _ in rows]
+    return [ended(*each) for each in zip(payloads, checksums(), strict=True)]
 
 
 def open_rows(
     compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
 ) -> list[memoryview]:
     """The bodies, or a `PayloadError` that names the client."""
+    bodies = unchecked_rows(compressor, payloads, dim, public)
+    check_rows(compressor, payloads, dim, public)
+    return bodies
+
+
+def unchecked_rows(
+    compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
+) -> list[memoryview]:
+    """As `open_rows`, of payloads that may be damaged: `check_rows` is to say so before it matters."""
     if len(payloads) != len(public.clients):
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
-    settings = _settings(compressor)
     bodies = []
-    for payload, client, fingerprint in zip(
-        payloads, public.clients, public.fingerprints(), strict=True
-    ):
-        try:
-            bodies.append(unseal(payload, compressor.wire_id, dim, settings + fingerprint))
-        except PayloadError as error:
-            raise PayloadError(f"payload of client {client}: {error}") from None
+    for payload, client in zip(payloads, public.clients, strict=True):
+        with _names(client):
+            bodies.append(unframed(payload, compressor.wire_id, dim))
     return bodies
+
+
+def check_rows(compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public) -> None:
+    """Raises `PayloadError` that names the client whose payload is not as it was made."""
+
+    def check_one(row: tuple[bytes, int, bytes]) -> None:
+        payload, client, agreed = row
+        with _names(client):
+            check(payload, compressor.wire_id, dim, agreed)
+
+    rows = list(zip(payloads, public.clients, _agreed(compressor, public), strict=True))
+    beside(check_one, rows, sum(map(len, payloads)))()
 
 
 def open_parts(
@@ -123,10 +152,13 @@ def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> 
     Raises:
         PayloadError: a value is not finite, which no encoder sends.
     """
-    rows = torch.from_numpy(np.stack([np.frombuffer(body, dtype="<f4") for body in bodies]))
+    if device.type == "cpu":
+        rows = torch.from_numpy(np.stack([np.frombuffer(body, dtype="<f4") for body in bodies]))
+    else:
+        rows = to_device(bodies, device).view(torch.float32)
     if not bool(largest_magnitudes(rows).isfinite().all()):
         raise PayloadError("got a value that is NaN or infinite; expected finite float32")
-    return rows.to(device)
+    return rows
 
 
 def finite(estimates: Tensor, public: Public) -> Tensor:
@@ -143,6 +175,21 @@ def finite(estimates: Tensor, public: Public) -> Tensor:
             " finite float32"
         )
     return estimates
+
+
+@contextmanager
+def _names(client: int) -> Iterator[None]:
+    """Says of whom a payload is that can not be read."""
+    try:
+        yield
+    except PayloadError as error:
+        raise PayloadError(f"payload of client {client}: {error}") from None
+
+
+def _agreed(compressor: Compressor, public: Public) -> list[bytes]:
+    """What each client and the server must both know."""
+    settings = _settings(compressor)
+    return [settings + fingerprint for fingerprint in public.fingerprints()]
 
 
 def _settings(compressor: Compressor) -> bytes:

@@ -17,7 +17,7 @@ from wzfl.compressors.envelope import (
     float32_bytes,
     float32_rows,
     open_parts,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -65,7 +65,7 @@ class StochasticKLevel:
             levels = torch.floor(positions + noise[:, columns]).clamp_(0, 2**bits - 1)
             symbols.append(pack(levels, bits))
         parts = zip(float32_bytes(ends), *symbols, strict=True)
-        return seal_rows(self, [b"".join(row) for row in parts], dim, public)
+        return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -76,7 +76,7 @@ class StochasticKLevel:
         values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             low, step = _levels(ends, bits)
-            levels = unpack(strings, bits, length(columns)).to(side.device)
+            levels = unpack(strings, bits, length(columns), side.device)
             values[:, columns] = (low + step * levels).float()
         values *= dim / allocation.count
         spread = allocation.scatter(values, public)
@@ -89,4 +89,4 @@ class StochasticKLevel:
 def _levels(ends: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """The lowest level and the distance of levels, `[clients, 1]` float64 each."""
     low, high = ends.double().unsqueeze(2).unbind(1)
-    return low, (high - low) / (2**bits - 1)
+    return low, (high - low) / torch.full_like(low, 2**bits - 1)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.kernels.quantize import fold_row, unfold_row
 
 # Far below half the smallest float32, to which a decoded zero vector rounds; nothing is divided by 0.
@@ -19,6 +20,11 @@ def fold(
     And sums `[clients, 4]` float64 of the numbers of the blocks of 2**bits cells in which the first
     `covered` lie. `cell` is `[clients]` float64.
     """
+    if gpu.is_usable(values.device, values.shape[1]):
+        from wzfl.gpu import quantize
+
+        folded, blocks = quantize.fold(values, noise, cell, bits, covered)
+        return folded, _added(blocks)
     if not values.is_cpu:
         return fold_with_torch(values, noise, cell, bits, covered)
     symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
@@ -38,6 +44,12 @@ def unfold(
     start of its cell, both modulo 2**bits cells. And sums `[clients, 4]` float64 of block numbers, as of
     `fold`.
     """
+    if gpu.is_usable(expected.device, expected.shape[1]):
+        from wzfl.gpu import quantize
+
+        middle = 0.0 if noise is None else 0.5
+        distances, blocks = quantize.unfold(symbols, middle, noise, expected, cell, bits, covered)
+        return distances, _added(blocks)
     middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
     if not expected.is_cpu:
         return unfold_with_torch(symbols, middle, noise, expected, cell, bits, covered)
@@ -86,6 +98,10 @@ def unfold_with_torch(
 
 def sums(blocks: Tensor) -> Tensor:
     """`[clients, 4]`: of block numbers `[clients, count]`, as of `fold`."""
-    blocks = blocks - torch.floor(blocks * 2.0**-8) * 2.0**8
+    return _added(blocks - torch.floor(blocks * 2.0**-8) * 2.0**8)
+
+
+def _added(blocks: Tensor) -> Tensor:
+    """The same of numbers below 256."""
     padded = torch.nn.functional.pad(blocks, (0, -blocks.shape[1] % SUMS))
-    return padded.view(len(blocks), -1, SUMS).sum(dim=1)
+    return padded.view(len(blocks), -1, SUMS).sum(dim=1, dtype=torch.float64)

@@ -1,6 +1,6 @@
 """The scale of a client's residuals: the server's plan, or the client's own, which it pays for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,12 +11,20 @@ from wzfl.public import Public
 _OWN_SCALE_BYTES = 4
 
 
-def chosen(own: Tensor, public: Public) -> tuple[Tensor, list[bytes]]:
-    """`[clients]`: the planned scale or, where there is none, `own`; and what a payload says of it."""
-    planned = public.scale > 0
-    scale = torch.where(planned, public.scale, own)
-    told = float32_bytes(scale[:, None])
-    return scale, [b"" if known else t for known, t in zip(planned.tolist(), told, strict=True)]
+def chosen(own: Callable[[Tensor], Tensor], public: Public) -> tuple[Tensor, list[bytes]]:
+    """`[clients]`: scales, planned or where there is none the client's own; and what a payload says of each.
+
+    `own` gives those of the rows that it is given the numbers of.
+    """
+    told = [b""] * len(public.clients)
+    alone = [row for row, known in enumerate(public.is_planned) if not known]
+    if not alone:
+        return public.scale, told
+    rows, scale = torch.tensor(alone, device=public.scale.device), public.scale.clone()
+    scale[rows] = own(rows)
+    for row, said in zip(alone, float32_bytes(scale[rows, None]), strict=True):
+        told[row] = said
+    return scale, told
 
 
 def read(
@@ -27,7 +35,7 @@ def read(
     Raises:
         PayloadError: a body is not of its size, or a scale is not finite.
     """
-    starts = [0 if known else _OWN_SCALE_BYTES for known in (public.scale > 0).tolist()]
+    starts = [0 if known else _OWN_SCALE_BYTES for known in public.is_planned]
     check_sizes(bodies, [start + size for start in starts])
     scale = public.scale.clone()
     for row, (body, start) in enumerate(zip(bodies, starts, strict=True)):

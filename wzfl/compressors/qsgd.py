@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl import gpu
 from wzfl.bitpack import pack, packed_size, unpack
+from wzfl.compressors.allocation import scattered
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -19,13 +21,14 @@ from wzfl.compressors.envelope import (
     float32_bytes,
     float32_rows,
     open_rows,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.errors import InputError
 from wzfl.kernels.quantize import levels_row
 from wzfl.public import Public
 
 _NORM_BITS = 32
+_FUSED_BUCKETS = [2**power for power in range(5, 13)]
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ class QSGD:
         values = updates if sent is None else updates.gather(1, sent)
         noise = public.uniform("rounding", values.shape[1])
         norms, symbols = rounded(values, noise, self.bucket, self.levels)
-        bodies = zip(float32_bytes(norms), pack(symbols, self.symbol_bits), strict=True)
-        return seal_rows(self, [a + b for a, b in bodies], dim, public)
+        parts = zip(float32_bytes(norms), pack(symbols, self.symbol_bits), strict=True)
+        return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -81,8 +84,9 @@ class QSGD:
         norm_bytes = 4 * ceil(count / self.bucket)
         check_sizes(bodies, [norm_bytes + packed_size(count, self.symbol_bits)] * len(bodies))
         norms = float32_rows([body[:norm_bytes] for body in bodies], side.device)
-        symbols = unpack([body[norm_bytes:] for body in bodies], self.symbol_bits, count)
-        values = (symbols.to(side.device).float() - self.levels) / self.levels
+        strings = [body[norm_bytes:] for body in bodies]
+        symbols = unpack(strings, self.symbol_bits, count, side.device)
+        values = (symbols.float() - self.levels) / self.levels
         whole = count // self.bucket
         buckets = values[:, : whole * self.bucket].unflatten(1, (whole, self.bucket))
         buckets *= norms[:, :whole, None]
@@ -90,8 +94,7 @@ class QSGD:
         sent = self._sent(dim, public)
         if sent is None:
             return finite(values, public)
-        estimates = torch.zeros(len(payloads), dim, device=side.device)
-        return finite(estimates.scatter_(1, sent, values * (dim / count)), public)
+        return finite(scattered(values * (dim / count), sent, dim), public)
 
     def _count(self, dim: int) -> int:
         """How many coordinates are sent."""
@@ -111,6 +114,10 @@ class QSGD:
 
 def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Tensor, Tensor]:
     """Norms `[clients, buckets]` and symbols `[clients, count]`, 0 to 2 * levels."""
+    if gpu.is_usable(values.device, values.shape[1]) and bucket in _FUSED_BUCKETS:
+        from wzfl.gpu import quantize
+
+        return quantize.rounded(values, noise, bucket, levels)
     if not values.is_cpu:
         return rounded_with_torch(values, noise, bucket, levels)
     clients, count = values.shape

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from wzfl.compressors.allocation import scattered
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -67,8 +67,7 @@ class RandK:
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [values_size(kept, self.value_bits)] * len(bodies))
         values = values_from_bytes(bodies, self.value_bits, kept, side.device) * (dim / kept)
-        estimates = torch.zeros(len(bodies), dim, device=side.device)
-        return finite(estimates.scatter_(1, public.subset("sent", dim, kept), values), public)
+        return finite(scattered(values, public.subset("sent", dim, kept), dim), public)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, values' rounding apart."""

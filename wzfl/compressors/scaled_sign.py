@@ -12,7 +12,7 @@ from wzfl.compressors.envelope import (
     float32_bytes,
     float32_rows,
     open_parts,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.public import Public
 
@@ -37,10 +37,10 @@ class ScaledSign:
         # Row by row, so that a row's sum does not depend on the batch.
         scales = torch.stack([row.double().abs().mean(dim=0, keepdim=True) for row in updates])
         parts = zip(float32_bytes(scales), pack_signs(updates), strict=True)
-        return seal_rows(self, [scale + signs for scale, signs in parts], updates.shape[1], public)
+        return seal_parts(self, parts, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         sizes = [_SCALE_BYTES, packed_size(dim, 1)]
         scale_bytes, signs = open_parts(self, payloads, sizes, dim, public)
-        return unpack_signs(signs, dim).to(side.device) * float32_rows(scale_bytes, side.device)
+        return unpack_signs(signs, dim, side.device) * float32_rows(scale_bytes, side.device)

@@ -33,4 +33,4 @@ class SignSGD:
         dim = side.shape[1]
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [packed_size(dim, 1)] * len(bodies))
-        return unpack_signs(bodies, dim).to(side.device)
+        return unpack_signs(bodies, dim, side.device)

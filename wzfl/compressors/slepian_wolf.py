@@ -26,7 +26,7 @@ from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
 from wzfl.errors import InputError
-from wzfl.norms import energies
+from wzfl.norms import rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import modulo_moments, posterior_energy
@@ -87,8 +87,7 @@ class SlepianWolf:
         """Payloads without their frames."""
         allocation, code = self._code(updates.shape[1])
         rotated = rotate(updates, public, _TURNS)
-        own = (energies(rotated) / rotated.shape[1]).sqrt().float()
-        scale, told = planned_scale.chosen(own, public)
+        scale, told = planned_scale.chosen(lambda rows: rms(rotated[rows]), public)
         symbols = self._quantized(
             code,
             allocation.gather(rotated, public),
@@ -117,7 +116,7 @@ class SlepianWolf:
         sizes = [CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
         told, syndromes = split(rest, sizes)
-        if not bool((public.scale > 0).all()):
+        if not all(public.is_planned):
             side = side * (public.scale > 0)[:, None]
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)

@@ -12,6 +12,7 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
+from wzfl.gpu.host import to_host
 from wzfl.public import Public
 
 
@@ -26,9 +27,7 @@ class Uncompressed:
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
-        return seal_rows(
-            self, [row.data for row in updates.cpu().numpy()], updates.shape[1], public
-        )
+        return seal_rows(self, [row.data for row in to_host(updates)], updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]

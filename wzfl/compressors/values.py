@@ -67,5 +67,5 @@ def values_from_bytes(
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return torch.from_numpy(halves.astype(np.float32)).to(device) * largest
     levels = 2 ** (bits - 1) - 1
-    symbols = unpack(strings, bits, count).to(device)
+    symbols = unpack(strings, bits, count, device)
     return (symbols.float() - levels) / levels * largest

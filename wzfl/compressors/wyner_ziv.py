@@ -1,6 +1,7 @@
 """The rotated modulo quantizer: indices modulo a few levels; the server's memory knows the rest."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -15,17 +16,18 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
+    check_rows,
     checked,
     finite,
-    open_rows,
-    seal_rows,
+    seal_parts,
     split,
+    unchecked_rows,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
-from wzfl.norms import energies
+from wzfl.norms import rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import posterior_energy
@@ -104,7 +106,7 @@ class WynerZiv:
         dim = updates.shape[1]
         allocation = self._allocation(dim)
         rotated = self._rotate(updates, public)
-        scale, told = planned_scale.chosen(self._own_scale(rotated, public.scale == 0), public)
+        scale, told = planned_scale.chosen(partial(self._own_scale, rotated), public)
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
         symbols, check = [], OverflowCheck()
@@ -116,8 +118,8 @@ class WynerZiv:
             )
             check.add(count, overflow, sums)
             symbols.append(pack(indices, bits))
-        bodies = [b"".join(row) for row in zip(told, check.to_bytes(), *symbols, strict=True)]
-        return seal_rows(self, bodies, dim, public)
+        parts = zip(told, check.to_bytes(), *symbols, strict=True)
+        return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         return self.decode_checked(payloads, side, public)[0]
@@ -128,20 +130,24 @@ class WynerZiv:
         """See `SideInformed`."""
         dim = side.shape[1]
         allocation = self._allocation(dim)
-        scale, sums, symbols = self._read(payloads, allocation, public)
-        planned = public.scale > 0
-        if not bool(planned.all()):
-            side = side * planned[:, None]
+        bodies = unchecked_rows(self, payloads, dim, public)
+        if not all(public.is_planned):
+            side = side * (public.scale > 0)[:, None]
+        # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
+        at_once = side.is_cpu or not all(public.is_planned)
+        if at_once:
+            check_rows(self, payloads, dim, public)
         expected = allocation.gather(self._rotate(side, public), public)
         noise = None
         if self.rounding == "dither":
             noise = public.uniform("rounding", allocation.count)
+        scale, sums, symbols = self._read(bodies, allocation, public)
         parts, check = [], OverflowCheck()
         for (bits, columns, cells), strings in zip(self._parts(allocation), symbols, strict=True):
             overflow = cells.moments(bits).overflow
             count = covered(length(columns), overflow, cells.at_once)
             distances, their_sums = cells.unfold(
-                unpack(strings, bits, length(columns)).to(side.device),
+                unpack(strings, bits, length(columns), side.device),
                 None if noise is None else noise[:, columns],
                 expected[:, columns],
                 _cell(bits, cells, scale),
@@ -154,6 +160,8 @@ class WynerZiv:
         if self.unbiased and allocation.count < dim:
             residual *= dim / allocation.count
         residual = self._rotate_back(allocation.scatter(residual, public), public)
+        if not at_once:
+            check_rows(self, payloads, dim, public)
         failed = check.differs(sums)
         return finite(self._on_failure(residual, failed, scale).add_(side), public), failed
 
@@ -168,10 +176,9 @@ class WynerZiv:
         return energy * scale_ratio**2 * (1 / sampled if self.unbiased else sampled)
 
     def _read(
-        self, payloads: list[bytes], allocation: Allocation, public: Public
+        self, bodies: list[memoryview], allocation: Allocation, public: Public
     ) -> tuple[Tensor, list[memoryview], list[list[memoryview]]]:
         """The scales `[clients]`, the checksums, and the packed symbols of each width."""
-        bodies = open_rows(self, payloads, allocation.dim, public)
         parts = self._parts(allocation)
         sizes = [CHECK_BYTES, *(packed_size(length(columns), bits) for bits, columns, _ in parts)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
@@ -221,15 +228,14 @@ class WynerZiv:
     def _rotate_back(self, vectors: Tensor, public: Public) -> Tensor:
         return rotate_back(vectors, public) if self.rotation else vectors
 
-    def _own_scale(self, rotated: Tensor, needed: Tensor) -> Tensor:
-        """`[clients]`: scales for the updates themselves; 0 where `needed` `[clients]` is false."""
-        own, dim = torch.zeros(len(rotated), device=rotated.device), rotated.shape[1]
+    def _own_scale(self, rotated: Tensor, rows: Tensor) -> Tensor:
+        """Scales for these rows of the updates themselves."""
         if self.rotation:
-            own[needed] = (energies(rotated[needed]) / dim).sqrt().float()
-        else:
-            reach = min(self._cubes.reach(bits) for bits, _ in self._allocation(dim).widths)
-            own[needed] = rotated[needed].abs().amax(dim=1) / reach
-        return own
+            return rms(rotated[rows])
+        widths = self._allocation(rotated.shape[1]).widths
+        reach = min(self._cubes.reach(bits) for bits, _ in widths)
+        largest = rotated[rows].abs().amax(dim=1)
+        return largest / torch.full_like(largest, reach)  # a GPU divides by a number less exactly
 
     @property
     def _cubes(self) -> Cubes:

@@ -1,0 +1,60 @@
+"""Large strings are the same however they are written, and results in the order of what they are of."""
+
+import threading
+
+import pytest
+import torch
+
+from wzfl.memory import NewString, as_tensor
+from wzfl.threads import beside
+
+PARTS = [b"head", memoryview(bytes(range(256)) * 2000), b"", bytearray(b"x" * 300_000), b"end"]
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("parts", [PARTS, PARTS[:1], []], ids=["large", "small", "empty"])
+def test_a_string_is_its_parts(parts, threads):
+    whole = NewString(sum(len(part) for part in parts))
+    for part in parts[:2]:
+        whole.write(part)
+    whole.write(*parts[2:])
+    assert whole.done() == b"".join(parts)
+    assert type(whole.done()) is bytes
+
+
+def test_floats_are_written_as_bytes(threads):
+    floats = torch.arange(100_000.0).numpy()
+    whole = NewString(floats.nbytes)
+    whole.write(floats.data)
+    assert whole.done() == floats.tobytes()
+
+
+def test_a_tensor_of_a_string_copies_nothing():
+    string = bytearray(b"abc")
+    assert as_tensor(string).data_ptr() == as_tensor(memoryview(string)).data_ptr()
+    assert bytes(as_tensor(b"abc").numpy()) == b"abc"
+
+
+@pytest.mark.parametrize("size", [0, 2**23, 2**30])
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_results_are_in_order(threads, size, count):
+    wait = beside(lambda item: item**2, list(range(count)), size)
+    assert wait() == [item**2 for item in range(count)]
+
+
+def test_few_bytes_wake_no_thread(threads):
+    assert set(beside(lambda _: threading.current_thread(), [1, 2], 1000)()) == {
+        threading.current_thread()
+    }
+
+
+def test_what_goes_wrong_beside_is_raised(threads):
+    with pytest.raises(ZeroDivisionError):
+        beside(lambda item: 1 // item, [1, 0], 2**30)()
