@@ -1,12 +1,12 @@
-"""Large strings are the same however they are written, and results in the order of what they are of."""
+"""Large strings are the same however they are copied, and results in the order of what they are of."""
 
 import threading
 
 import pytest
 import torch
 
-from wzfl.memory import NewString, as_tensor
-from wzfl.threads import beside
+from wzfl.memory import as_tensor, joined
+from wzfl.threads import in_shares
 
 PARTS = [b"head", memoryview(bytes(range(256)) * 2000), b"", bytearray(b"x" * 300_000), b"end"]
 
@@ -21,19 +21,14 @@ def threads(request):
 
 @pytest.mark.parametrize("parts", [PARTS, PARTS[:1], []], ids=["large", "small", "empty"])
 def test_a_string_is_its_parts(parts, threads):
-    whole = NewString(sum(len(part) for part in parts))
-    for part in parts[:2]:
-        whole.write(part)
-    whole.write(*parts[2:])
-    assert whole.done() == b"".join(parts)
-    assert type(whole.done()) is bytes
+    whole = joined(parts)
+    assert whole == b"".join(parts)
+    assert type(whole) is bytes
 
 
-def test_floats_are_written_as_bytes(threads):
+def test_floats_are_joined_as_bytes(threads):
     floats = torch.arange(100_000.0).numpy()
-    whole = NewString(floats.nbytes)
-    whole.write(floats.data)
-    assert whole.done() == floats.tobytes()
+    assert joined([b"a", floats.data]) == b"a" + floats.tobytes()
 
 
 def test_a_tensor_of_a_string_copies_nothing():
@@ -45,16 +40,15 @@ def test_a_tensor_of_a_string_copies_nothing():
 @pytest.mark.parametrize("size", [0, 2**23, 2**30])
 @pytest.mark.parametrize("count", [0, 1, 7])
 def test_results_are_in_order(threads, size, count):
-    wait = beside(lambda item: item**2, list(range(count)), size)
-    assert wait() == [item**2 for item in range(count)]
+    squares = in_shares(lambda item: item**2, list(range(count)), size)
+    assert squares == [item**2 for item in range(count)]
 
 
 def test_few_bytes_wake_no_thread(threads):
-    assert set(beside(lambda _: threading.current_thread(), [1, 2], 1000)()) == {
-        threading.current_thread()
-    }
+    where = in_shares(lambda _: threading.current_thread(), [1, 2], 1000)
+    assert set(where) == {threading.current_thread()}
 
 
-def test_what_goes_wrong_beside_is_raised(threads):
+def test_what_goes_wrong_in_a_share_is_raised(threads):
     with pytest.raises(ZeroDivisionError):
-        beside(lambda item: 1 // item, [1, 0], 2**30)()
+        in_shares(lambda item: 1 // item, [1, 0], 2**30)

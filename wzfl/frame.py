@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import xxhash
 
 from wzfl.errors import PayloadError
-from wzfl.memory import NewString
+from wzfl.memory import joined
 
 VERSION = 4
 _HEADER = struct.Struct("<BBI")
@@ -23,23 +23,16 @@ OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
 
 def seal(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> bytes:
     """The payload that carries the parts of `body`; `agreed` is what the decoder must know as well."""
-    return ended(begun(body, codec, dim), checksum(body, codec, dim, agreed))
+    return framed(body, codec, dim, checksum(body, codec, dim, agreed))
 
 
-def begun(body: Sequence[bytes | memoryview], codec: int, dim: int) -> NewString:
-    """A payload that lacks its checksum, and that `ended` gives it."""
-    size = OVERHEAD_BYTES + sum(memoryview(part).nbytes for part in body)
-    payload = NewString(size)
-    payload.write(_HEADER.pack(VERSION, codec, dim), *body)
-    return payload
-
-
-def ended(payload: NewString, checksum: int) -> bytes:
-    payload.write(_CHECKSUM.pack(checksum))
-    return payload.done()
+def framed(body: Sequence[bytes | memoryview], codec: int, dim: int, checksum: int) -> bytes:
+    """The same, of which the checksum is known."""
+    return joined([_HEADER.pack(VERSION, codec, dim), *body, _CHECKSUM.pack(checksum)])
 
 
 def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
+    """That of the payload that carries `body`."""
     digest = xxhash.xxh3_64(_HEADER.pack(VERSION, codec, dim))
     for part in (*body, agreed):
         digest.update(part)

@@ -3,6 +3,7 @@
 import ctypes
 import sys
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,28 +24,15 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
     return torch.from_numpy(np.frombuffer(string, np.uint8))
 
 
-class NewString:
-    """A string of `size` bytes, written from its front."""
-
-    def __init__(self, size: int) -> None:
-        self._parts: list[bytes | memoryview] = []
-        self._room = self._whole = None
-        if size >= _LARGE and torch.get_num_threads() > 1 and _CPYTHON:
-            # Without a source it is not filled yet, which is for us to do before anyone else has it:
-            # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
-            self._whole = _new_string(None, size)
-            self._room = as_tensor(self._whole)
-
-    def write(self, *parts: bytes | memoryview) -> None:
-        if self._room is None:
-            self._parts += parts
-            return
-        for part in parts:
-            size = memoryview(part).nbytes
-            if size:
-                self._room[:size] = as_tensor(part)
-            self._room = self._room[size:]
-
-    def done(self) -> bytes:
-        """The string, of which nothing is left to write."""
-        return b"".join(self._parts) if self._whole is None else self._whole
+def joined(parts: Sequence[bytes | memoryview]) -> bytes:
+    """The parts one after the other."""
+    sizes = [memoryview(part).nbytes for part in parts]
+    if sum(sizes) < _LARGE or torch.get_num_threads() == 1 or not _CPYTHON:
+        return b"".join(parts)
+    # Without a source it is not filled yet, which is for us to do before anyone else has it:
+    # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
+    whole: bytes = _new_string(None, sum(sizes))
+    for part, room in zip(parts, as_tensor(whole).split(sizes), strict=True):
+        if len(room):
+            room.copy_(as_tensor(part))
+    return whole

@@ -35,29 +35,22 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
     return [results[place] for place, _ in tasks]
 
 
-def beside(
-    function: Callable[[Item], Result], items: Sequence[Item], size: int
-) -> Callable[[], list[Result]]:
-    """Starts `function` of each item, which reads `size` bytes in all; the results, when asked for.
+def in_shares(function: Callable[[Item], Result], items: Sequence[Item], size: int) -> list[Result]:
+    """`function` of each item, in their order, where all that it does is to read `size` bytes in all.
 
-    Each thread has its share from the start: to ask for more takes Python's lock, for which threads that
-    only just let go of it wait longer than a share takes. Of few bytes all is done at once, on this thread.
+    On no more threads than are worth being woken, each of which has its share from the start: to ask for
+    more takes Python's lock, for which it may wait longer than a share takes.
     """
     workers = min(torch.get_num_threads(), len(items), size // _WORTH_A_THREAD)
     if workers < 2:
-        results = [function(item) for item in items]
-        return lambda: results
+        return [function(item) for item in items]
 
     def share(number: int) -> list[Result]:
         return [function(item) for item in items[number::workers]]
 
     started = [_pool(workers).submit(share, number) for number in range(workers)]
-
-    def wait() -> list[Result]:
-        shares = [each.result() for each in started]
-        return [shares[place % workers][place // workers] for place in range(len(items))]
-
-    return wait
+    shares = [each.result() for each in started]
+    return [shares[place % workers][place // workers] for place in range(len(items))]
 
 
 @lru_cache

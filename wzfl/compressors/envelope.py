@@ -11,11 +11,11 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
-from wzfl.frame import begun, check, checksum, ended, unframed
+from wzfl.frame import check, checksum, framed, unframed
 from wzfl.gpu.host import to_device
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
-from wzfl.threads import beside
+from wzfl.threads import in_shares
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
 
@@ -76,9 +76,8 @@ def seal_parts(
     """One framed payload per body, which is in parts."""
     codec, rows = compressor.wire_id, list(zip(bodies, _agreed(compressor, public), strict=True))
     size = sum(memoryview(part).nbytes for body, _ in rows for part in body)
-    checksums = beside(lambda row: checksum(row[0], codec, dim, row[1]), rows, size)
-    payloads = [begun(body, codec, dim) for body, _ in rows]
-    return [ended(*each) for each in zip(payloads, checksums(), strict=True)]
+    sums = in_shares(lambda row: checksum(row[0], codec, dim, row[1]), rows, size)
+    return [framed(body, codec, dim, sum) for (body, _), sum in zip(rows, sums, strict=True)]
 
 
 def open_rows(
@@ -112,7 +111,7 @@ def check_rows(compressor: Compressor, payloads: Sequence[bytes], dim: int, publ
             check(payload, compressor.wire_id, dim, agreed)
 
     rows = list(zip(payloads, public.clients, _agreed(compressor, public), strict=True))
-    beside(check_one, rows, sum(map(len, payloads)))()
+    in_shares(check_one, rows, sum(map(len, payloads)))
 
 
 def open_parts(
