@@ -8,6 +8,7 @@ with them, to decode starts with them. Device seconds are those of kernels and c
 """
 
 import argparse
+import gc
 import platform
 import statistics
 import time
@@ -52,6 +53,7 @@ def main() -> None:
     folder = Path(arguments.results_dir) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     cases = [*copies(device), *codecs(arguments, device), *rounds(arguments, device)]
+    gc.freeze()  # what is there now stays, and is not to be looked through in the middle of a call
     rows = []
     for told, function in cases:
         rows.append(told | timed(arguments, function))

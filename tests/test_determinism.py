@@ -69,6 +69,12 @@ def test_a_run_computes_deterministically(call, monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
+def test_float32_is_not_rounded_to_ten_bits():
+    compute_deterministically()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_what_the_user_asked_of_cublas_is_kept(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     compute_deterministically()

@@ -87,9 +87,13 @@ def keep_freed_memory() -> None:
 
 
 def compute_deterministically() -> None:
-    """Makes torch give the same bits for the same inputs, or raise; to be called before CUDA starts."""
+    """Makes torch give the same bits for the same inputs, or raise; to be called before CUDA starts.
+
+    And float32's digits: cuDNN may round what convolutions multiply to 10 bits (TF32).
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's condition
     torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False
     # It also fills what torch.empty gives, up to 5 % of a round, though nothing reads that unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
