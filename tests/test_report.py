@@ -332,6 +332,28 @@ def test_figures_are_drawn_and_reproducible(sweep, tmp_path):
         assert pdf.read_bytes().startswith(b"%PDF")
 
 
+def test_a_loss_below_float32s_is_marked_at_the_foot_of_a_log_axis(sweep):
+    losses = sweep.methods.assign(excess_loss=1e-2, excess_loss_low=1e-3, excess_loss_high=1e-1)
+    below = (losses.compressor == "wyner_ziv") & (losses.bitrate == 1)
+    losses.loc[below, "excess_loss"] = -1e-4
+    left = by_bitrate([("a setting", sweep.rounds, losses)], "excess_loss").axes[0]
+    marks = [line for line in left.lines if line.get_marker() == "v" and len(line.get_xdata())]
+    assert [len(line.get_xdata()) for line in marks] == [1]
+    shown = [value for line in left.lines for value in line.get_ydata() if value == value]
+    assert min(shown) > 0
+
+
+def test_bitrates_are_named_where_curves_are_apart(sweep):
+    for column, ylabel in (("test_accuracy", "accuracy"), ("train_loss", "loss")):
+        figure = against_bits([("a", sweep.rounds, sweep.methods)], column, ylabel)
+        panel = next(a for a in figure.axes if "by bits" in a.get_title())
+        named = {text.get_text(): text.xy for text in panel.texts}
+        for line in panel.lines:
+            points = list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+            highest = points[0] if points[0][1] > points[-1][1] else points[-1]
+            assert line.get_color() == "black" or highest in named.values()
+
+
 def test_draw_writes_tables_figures_and_report(results):
     plan = [
         {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"},

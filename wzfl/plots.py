@@ -60,7 +60,7 @@ _MARKERS = "os^Dv<>pP*X"
 _CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
 _FINAL = {
     "accuracy": "final test accuracy",
-    "excess_loss": "final training loss above float32's",
+    "excess_loss": "final training loss above float32's\n(▼: not above it)",
 }
 _PANELS_PER_ROW = 5
 
@@ -280,8 +280,9 @@ def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> N
             markersize=3, markevery=max(1, len(bits) // 6),
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=shade, alpha=0.15, linewidth=0)
+        top = 0 if mean[0] > mean[-1] else -1  # where curves are apart
         axes.annotate(
-            f"{bitrate:g}", (bits[-1], mean[-1]), (0, 4), textcoords="offset points",
+            f"{bitrate:g}", (bits[top], mean[top]), (0, 4), textcoords="offset points",
             color=shade, fontsize=7, ha="center",
         )  # fmt: skip
 
@@ -295,7 +296,7 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
         top = float(baseline.max())
         axes.set_ylim(max(0.0, top - 0.45), min(1.0, top + 0.03))
     else:
-        axes.set_ylim(0.97 * float(baseline.min()), 1.05 * float(baseline.max()))
+        axes.set_ylim(0.97 * float(baseline.min()), 1.3 * float(baseline.max()))
         axes.set_yscale("log")
 
 
@@ -316,9 +317,16 @@ def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
         if column == "accuracy":
             axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9)
         return
-    errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - group[column].values)
+    values, floor = group[column], group[column] <= 0
+    if column == "excess_loss":
+        values = values.mask(floor)
+        axes.plot(
+            group.measured_bitrate[floor], np.full(floor.sum(), 0.03), marker="v", markersize=5,
+            color=colour, linestyle="", transform=axes.get_xaxis_transform(),
+        )  # fmt: skip
+    errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - values.to_numpy())
     axes.errorbar(
-        group.measured_bitrate, group[column], yerr=errors, color=colour, linestyle=dash,
+        group.measured_bitrate, values, yerr=errors, color=colour, linestyle=dash,
         marker=marker, markersize=4, capsize=2,
     )  # fmt: skip
 
