@@ -1,7 +1,6 @@
 """Large strings of bytes, copied by torch: on all its threads at once, and without Python's lock."""
 
 import ctypes
-import sys
 import warnings
 from collections.abc import Sequence
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 _LARGE = 2**18
-_CPYTHON = sys.implementation.name == "cpython"
 
 _new_string = ctypes.pythonapi.PyBytes_FromStringAndSize
 _new_string.argtypes, _new_string.restype = [ctypes.c_void_p, ctypes.c_ssize_t], ctypes.py_object
@@ -27,7 +25,7 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
 def joined(parts: Sequence[bytes | memoryview]) -> bytes:
     """The parts one after the other."""
     sizes = [memoryview(part).nbytes for part in parts]
-    if sum(sizes) < _LARGE or torch.get_num_threads() == 1 or not _CPYTHON:
+    if sum(sizes) < _LARGE or torch.get_num_threads() == 1:
         return b"".join(parts)
     # Without a source it is not filled yet, which is for us to do before anyone else has it:
     # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize

@@ -11,19 +11,19 @@ from wzfl.memory import as_tensor
 
 
 def to_host(rows: Tensor) -> np.ndarray:
-    """A copy of `rows` `[rows, ...]`."""
-    host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=rows.is_cuda)
+    """`rows` `[rows, ...]`, or a copy of them if they are elsewhere."""
+    if rows.is_cpu:
+        return rows.numpy()
+    host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
     return host.copy_(rows).numpy()
 
 
 def numbers_to_device(numbers: np.ndarray, device: torch.device) -> Tensor:
     """A copy of a few numbers, for which nobody waits until the device has done what it was told before."""
     host = torch.from_numpy(numbers)
-    return (
-        host.pin_memory().to(device, non_blocking=True)
-        if device.type == "cuda"
-        else host.to(device)
-    )
+    if device.type == "cuda":
+        host = host.pin_memory()
+    return host.to(device, non_blocking=True)
 
 
 def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
@@ -33,7 +33,6 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
     copies = _stream_of_copies(device) if device.type == "cuda" else None
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
         rows = torch.empty_like(host, device=device)
-
         for row, there, string in zip(rows, host, strings, strict=True):
             there.copy_(as_tensor(string))
             row.copy_(there, non_blocking=True)
