@@ -13,23 +13,23 @@ from wzfl.threads import in_threads
 
 def energies(vectors: Tensor) -> Tensor:
     """`[clients]` float64: |vector|**2 of each row of `[clients, dim]`."""
-    if vectors.is_cpu:
-        return _by_rows(energy_rows, vectors)
     if gpu.is_usable(vectors.device, vectors.shape[1]):
         from wzfl.gpu import norms
 
         return norms.energies(vectors)
+    if vectors.is_cpu:
+        return _by_rows(energy_rows, vectors)
     return torch.stack([row.double().square().sum() for row in vectors])
 
 
 def squared_distances(left: Tensor, right: Tensor) -> Tensor:
     """`[clients]` float64: |left - right|**2 of each row; both are `[clients, dim]`."""
-    if left.is_cpu:
-        return _by_rows(distance_rows, left, right)
     if gpu.is_usable(left.device, left.shape[1]):
         from wzfl.gpu import norms
 
         return norms.squared_distances(left, right)
+    if left.is_cpu:
+        return _by_rows(distance_rows, left, right)
     rows = zip(left.double(), right.double(), strict=True)
     return torch.stack([(ours - theirs).square().sum() for ours, theirs in rows])
 

@@ -40,10 +40,10 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
     kurtosis of up to 3.4.
     """
     for turn in range(turns):
-        if vectors.is_cpu:
-            vectors = _compiled(hadamard.rotate_rows, vectors, public, turn)
-        elif gpu.is_usable(vectors.device, vectors.shape[1]):
+        if gpu.is_usable(vectors.device, vectors.shape[1]):
             vectors = rotate_on_gpu(vectors, public, turn)
+        elif vectors.is_cpu:
+            vectors = _compiled(hadamard.rotate_rows, vectors, public, turn)
         else:
             vectors = rotate_with_torch(vectors, public, turn)
     return vectors
@@ -52,10 +52,10 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
 def rotate_back(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
     """The inverse of `rotate`, up to float32 rounding."""
     for turn in reversed(range(turns)):
-        if vectors.is_cpu:
-            vectors = _compiled(hadamard.rotate_rows_back, vectors, public, turn)
-        elif gpu.is_usable(vectors.device, vectors.shape[1]):
+        if gpu.is_usable(vectors.device, vectors.shape[1]):
             vectors = rotate_back_on_gpu(vectors, public, turn)
+        elif vectors.is_cpu:
+            vectors = _compiled(hadamard.rotate_rows_back, vectors, public, turn)
         else:
             vectors = rotate_back_with_torch(vectors, public, turn)
     return vectors
