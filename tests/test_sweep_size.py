@@ -1,9 +1,14 @@
 """What is said of a sweep before it starts."""
 
-from hydra import initialize_config_dir
+from itertools import product
+
+import pytest
+from hydra import compose, initialize_config_dir
 from sweep_size import Size, choices, count, measure_sweep, told
 
 from wzfl.config import conf_dir
+
+EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
 
 def test_what_the_command_line_says_counts():
@@ -18,6 +23,18 @@ def test_what_the_command_line_says_counts():
     }
     assert count(taken) == 20
     assert count({}) == 1
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_run_of_an_experiment_asks_for_more_clients_than_there_are(name):
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        config = compose("train", [f"experiment={name}"], return_hydra_config=True)
+        taken = choices(config.hydra.sweeper.params, [])
+        swept = [key for key in ("clients", "clients_per_round") if key in taken]
+        for values in product(*(taken[key] for key in swept)):
+            numbers = [f"{key}={value}" for key, value in zip(swept, values, strict=True)]
+            run = compose("train", [f"experiment={name}", *numbers])
+            assert run.clients_per_round <= run.clients
 
 
 def test_a_sweep_is_timed_by_some_of_its_rounds():
