@@ -32,7 +32,7 @@ correlation:  ## How good the policies of side information are, a quarter of an 
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
 accuracy-cifar:  ## The same for a small CNN, an hour
 tune:  ## Which step size suits which compressor, an hour
-conditions:  ## Accuracy by participation, clients, lost payloads, batch size, epochs, side information
+conditions:  ## Accuracy by participation, clients, lost payloads, batch size, epochs, side information, forty minutes
 smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions: $(INSTALLED)
 	$(BIN)/python scripts/reproduce.py --preset $@
 
