@@ -4,9 +4,19 @@ import pytest
 import xxhash
 
 from wzfl import PayloadError
-from wzfl.frame import OVERHEAD_BYTES, VERSION, seal, unseal
+from wzfl.frame import OVERHEAD_BYTES, VERSION, check, checksum, framed, unframed
 
 BODY, AGREED = b"some body", b"agreed"
+
+
+def seal(body, codec, dim, agreed):
+    return framed(body, codec, dim, checksum(body, codec, dim, agreed))
+
+
+def unseal(payload, codec, dim, agreed):
+    body = unframed(payload, codec, dim)
+    check(payload, codec, dim, agreed)
+    return body
 
 
 @pytest.fixture

@@ -21,34 +21,17 @@ _CHECKSUM = struct.Struct("<I")
 OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
 
 
-def seal(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> bytes:
-    """The payload that carries the parts of `body`; `agreed` is what the decoder must know as well."""
-    return framed(body, codec, dim, checksum(body, codec, dim, agreed))
-
-
 def framed(body: Sequence[bytes | memoryview], codec: int, dim: int, checksum: int) -> bytes:
-    """The same, of which the checksum is known."""
+    """The payload that carries the parts of `body`."""
     return joined([_HEADER.pack(VERSION, codec, dim), *body, _CHECKSUM.pack(checksum)])
 
 
 def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
-    """That of the payload that carries `body`."""
+    """That of the payload that carries `body`; `agreed` is what the decoder must know as well."""
     digest = xxhash.xxh3_64(_HEADER.pack(VERSION, codec, dim))
     for part in (*body, agreed):
         digest.update(part)
     return digest.intdigest() & 0xFFFFFFFF
-
-
-def unseal(payload: bytes, codec: int, dim: int, agreed: bytes) -> memoryview:
-    """The body of a payload.
-
-    Raises:
-        PayloadError: it is too short, of another version, codec or dim, damaged, or was made for
-            another client, round, scale or compressor setting.
-    """
-    body = unframed(payload, codec, dim)
-    check(payload, codec, dim, agreed)
-    return body
 
 
 def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
@@ -71,7 +54,10 @@ def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
 
 
 def check(payload: bytes, codec: int, dim: int, agreed: bytes) -> None:
-    """Raises `PayloadError` unless the payload is as it was made, by an encoder that agrees."""
+    """Raises `PayloadError` unless the payload is as it was made, by an encoder that agrees.
+
+    Else it is damaged, or was made for another client, round, scale or compressor setting.
+    """
     (got,) = _CHECKSUM.unpack(memoryview(payload)[-_CHECKSUM.size :])
     expected = checksum([unframed(payload, codec, dim)], codec, dim, agreed)
     if got != expected:
