@@ -11,7 +11,6 @@ import argparse
 import gc
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,9 @@ from typing import Any
 
 import pandas as pd
 import torch
+from benchmark import DIMS
 from benchmark_codecs import RESIDUAL, decode_all, encode_all
+from benchmark_codecs import timed as seconds_of
 from benchmark_rounds import MODELS, WORKLOADS, make_shards, start
 from benchmark_tables import COMPRESSORS
 from benchmark_tables import WORKLOADS as MEANING
@@ -36,7 +37,6 @@ from wzfl.public import Public
 from wzfl.report import generated_by
 from wzfl.simulation import run_round
 
-DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
 BITRATES = {"wyner_ziv": (1, 2, 4)}
 LINK_BYTES = 2**28
 
@@ -123,13 +123,12 @@ def next_round(federation: Federation, state: State) -> None:
 
 def timed(arguments: argparse.Namespace, function: Callable[[], object]) -> dict[str, Any]:
     """Seconds of several calls after some to warm up, until the device has done its part."""
-    seconds = []
-    for _ in range(arguments.warmup + arguments.repetitions):
-        begin = time.perf_counter()
+
+    def whole() -> None:
         function()
         torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    seconds = seconds[arguments.warmup :]
+
+    seconds = seconds_of(arguments.warmup, arguments.repetitions, whole)
     return {
         "seconds": statistics.median(seconds),
         "fastest": min(seconds),

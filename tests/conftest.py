@@ -28,6 +28,15 @@ sys.path.insert(0, str(SCRIPTS))
 CLIENTS = 3
 
 
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    """So many of torch's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 def finished(root):
     folders = [path for path in Path(root, "runs").glob("*") if path.is_dir()]
     return sorted(path.name for path in folders if path.suffix != ".partial")

@@ -19,14 +19,6 @@ from wzfl.threads import in_threads
 SHAPE, CLIENTS = (1, 4, 4), 7
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 def rounds(name, side, **changes):
     """The records of three rounds, and what the observer was shown."""
     generator = torch.Generator().manual_seed(0)

@@ -91,12 +91,11 @@ def test_folding_and_unfolding(vectors, public, bits, dithered):
     assert ours.dtype == symbols.dtype
     assert torch.equal(ours.cpu(), symbols)
     assert torch.equal(modulo.sums(blocks.double()).cpu(), sums)
-    middle, offsets = (0.5, offsets) if dithered else (0.0, None)
-    distances, sums = modulo.unfold(
-        symbols, noise if dithered else None, vectors + 0.1, cell, bits, covered
-    )
+    if not dithered:
+        noise = offsets = None
+    distances, sums = modulo.unfold(symbols, noise, vectors + 0.1, cell, bits, covered)
     near = (vectors + 0.1).to(DEVICE)
-    ours, blocks = quantize.unfold(ours, middle, offsets, near, cells, bits, covered)
+    ours, blocks = quantize.unfold(ours, offsets, near, cells, bits, covered)
     assert torch.equal(ours.cpu(), distances)
     assert torch.equal(modulo.sums(blocks.double()).cpu(), sums)
 

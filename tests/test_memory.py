@@ -11,14 +11,6 @@ from wzfl.threads import in_shares
 PARTS = [b"head", memoryview(bytes(range(256)) * 2000), b"", bytearray(b"x" * 300_000), b"end"]
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("parts", [PARTS, PARTS[:1], []], ids=["large", "small", "empty"])
 def test_a_string_is_its_parts(parts, threads):
     whole = joined(parts)

@@ -47,8 +47,7 @@ def unfold(
     if gpu.is_usable(expected.device, expected.shape[1]):
         from wzfl.gpu import quantize
 
-        middle = 0.0 if noise is None else 0.5
-        distances, blocks = quantize.unfold(symbols, middle, noise, expected, cell, bits, covered)
+        distances, blocks = quantize.unfold(symbols, noise, expected, cell, bits, covered)
         return distances, _added(blocks)
     middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
     if not expected.is_cpu:

@@ -131,10 +131,11 @@ class WynerZiv:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         bodies = unchecked_rows(self, payloads, dim, public)
-        if not all(public.is_planned):
+        planned = all(public.is_planned)
+        if not planned:
             side = side * (public.scale > 0)[:, None]
         # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
-        at_once = side.is_cpu or not all(public.is_planned)
+        at_once = side.is_cpu or not planned
         if at_once:
             check_rows(self, payloads, dim, public)
         expected = allocation.gather(self._rotate(side, public), public)

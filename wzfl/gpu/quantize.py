@@ -27,13 +27,7 @@ def fold(
 
 
 def unfold(
-    symbols: Tensor,
-    middle: float,
-    noise: Tensor | None,
-    expected: Tensor,
-    cell: Tensor,
-    bits: int,
-    covered: int,
+    symbols: Tensor, noise: Tensor | None, expected: Tensor, cell: Tensor, bits: int, covered: int
 ) -> tuple[Tensor, Tensor]:
     """Distances `[rows, count]` float32, and the first `covered` block numbers modulo 256, uint8."""
     rows, count = expected.shape
@@ -44,7 +38,7 @@ def unfold(
         _unfold[(triton.cdiv(count, _TILE), rows)](
             *(symbols, symbols.stride(0), offsets, offsets.stride(0), expected, expected.stride(0)),
             *(cell, residuals, blocks, count, covered),
-            BITS=bits, MIDDLE=middle, NOISY=noise is not None, TILE=_TILE,
+            BITS=bits, DITHERED=noise is not None, TILE=_TILE,
         )  # fmt: skip
     return residuals, blocks
 
@@ -110,15 +104,15 @@ def _fold(
 def _unfold(
     symbols, symbols_stride, noise, noise_stride, expected, expected_stride,
     cell, residuals, blocks, count, covered,
-    BITS: tl.constexpr, MIDDLE: tl.constexpr, NOISY: tl.constexpr, TILE: tl.constexpr,
+    BITS: tl.constexpr, DITHERED: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     MODULUS: tl.constexpr = 2.0**BITS
     INVERSE: tl.constexpr = 2.0**-BITS
     row, index = tl.program_id(1).to(tl.int64), tl.program_id(0) * TILE + tl.arange(0, TILE)
     inside, size = index < count, tl.load(cell + row)
     distance = tl.load(symbols + row * symbols_stride + index, mask=inside, other=0).to(tl.float64)
-    distance += MIDDLE
-    if NOISY:
+    if DITHERED:
+        distance += 0.5
         distance -= tl.load(noise + row * noise_stride + index, mask=inside, other=0).to(tl.float64)
     near = tl.load(expected + row * expected_stride + index, mask=inside, other=0).to(tl.float64)
     distance -= near / size
