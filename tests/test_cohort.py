@@ -7,6 +7,7 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 
 import wzfl.cohort
+import wzfl.layers
 from wzfl import shared_pass
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
 from wzfl.cohort import Cohort
@@ -130,3 +131,24 @@ def test_convolutions_of_any_shape_have_the_gradients_of_autograd(channels, sett
     out = torch.empty(1, len(weights))
     shared_pass.gradients(network, weights, x, y, [6], out)
     torch.testing.assert_close(out[0], expected)
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_a_step_in_place_is_that_of_autograd(monkeypatch, l2, fast):
+    """Whichever way convolutions take; their input gradients are of the weights before the step."""
+    monkeypatch.setattr(wzfl.layers, "is_faster", lambda layer, x: fast)
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        *(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1, bias=False)),
+        *(nn.MaxPool2d(2), nn.Conv2d(4, 2, 3, padding=1), nn.Flatten(), nn.Linear(18, 6)),
+    )
+    x, y = torch.randn(6, 1, 8, 9), torch.arange(6)
+    weights = parameters_to_vector(network.parameters()).detach()
+    expected_loss = functional.cross_entropy(network(x), y)
+    expected_loss.backward()
+    slope = torch.cat([part.grad.flatten() for part in network.parameters()])
+    expected = weights - 0.3 * (slope + l2 * weights)
+    loss = shared_pass.descend(network, weights, x, y, lr=0.3, l2=l2)
+    torch.testing.assert_close(loss, expected_loss.detach())
+    torch.testing.assert_close(weights, expected)

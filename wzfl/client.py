@@ -1,6 +1,6 @@
 """What a client computes from the weights it receives: an update, `[dim]`, to be descended along."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -127,28 +127,20 @@ class FedAvg:
         ]
 
 
-Gradient = Callable[[Tensor, Shard], tuple[Tensor, Tensor]]
-
-
 def plain_update(
     work: ClientWork, model: Model, weights: Tensor, shard: Shard, seed: int
 ) -> tuple[Tensor, Tensor]:
     """One client's update `[dim]` and mean training loss, regularisation included; for any model."""
-    schedule = work.schedule(len(shard.y), seed)
-    return update_of(work, weights, shard, schedule, autograd_gradient(model, work.precision))
+    return update_by_autograd(work, model, weights, shard, work.schedule(len(shard.y), seed))
 
 
-def update_of(
-    work: ClientWork,
-    weights: Tensor,
-    shard: Shard,
-    schedule: Sequence[Tensor],
-    gradient: Gradient,
+def update_by_autograd(
+    work: ClientWork, model: Model, weights: Tensor, shard: Shard, schedule: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The same, with `gradient` for that of the mean cross-entropy and the loss itself."""
+    """The same, of the steps in `schedule`."""
     local, losses = weights.clone(), []
     for rows in schedule:
-        slope, loss = gradient(local, shard.rows(rows))
+        slope, loss = _gradient(model, local, shard.rows(rows), work.precision)
         if work.l2:
             loss = loss + work.l2 / 2 * local.square().sum()
             slope = slope.add(local, alpha=work.l2)
@@ -159,19 +151,15 @@ def update_of(
     return weights - local, torch.stack(losses).mean()
 
 
-def autograd_gradient(model: Model, precision: str) -> Gradient:
-    """The gradient by torch's autograd, for any model."""
-
-    def gradient(weights: Tensor, batch: Shard) -> tuple[Tensor, Tensor]:
-        weights = weights.detach().requires_grad_()
-        narrow = precision == "bfloat16"
-        with torch.autocast(weights.device.type, torch.bfloat16, enabled=narrow):
-            logits = model.apply(weights, batch.x)
-        loss = functional.cross_entropy(logits.float(), batch.y)
-        (slope,) = torch.autograd.grad(loss, weights)
-        return slope, loss.detach()
-
-    return gradient
+def _gradient(model: Model, weights: Tensor, batch: Shard, precision: str) -> tuple[Tensor, Tensor]:
+    """Gradient `[dim]` of the mean cross-entropy, and that itself."""
+    weights = weights.detach().requires_grad_()
+    narrow = precision == "bfloat16"
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=narrow):
+        logits = model.apply(weights, batch.x)
+    loss = functional.cross_entropy(logits.float(), batch.y)
+    (slope,) = torch.autograd.grad(loss, weights)
+    return slope, loss.detach()
 
 
 def batch_seed(seed: int, round: int, client: int) -> int:

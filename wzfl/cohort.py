@@ -5,7 +5,8 @@ other:
 
 1. One gradient each, of a network of known layers: a shared pass over several clients' examples.
 2. Local steps of a network of dense layers: batched products over several clients' weights.
-3. Anything else: one client at a time.
+3. Local steps of any other network of known layers: one client at a time, steps taken in its weights.
+4. Anything else: one client at a time, by autograd.
 
 The same rule divides a round into groups of clients that are handled together. Groups depend on sizes and
 the kind of device, never on the number of threads, so that sums over groups do not either.
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wzfl import batched_steps, shared_pass
-from wzfl.client import ClientWork, Gradient, Shard, autograd_gradient, update_of
+from wzfl.client import ClientWork, Shard, update_by_autograd
 from wzfl.models import Model
 
 # Floats that examples and activations of clients that are handled together may take.
@@ -90,7 +91,9 @@ class Cohort:
         if exact and self.work.lr is not None and batched_steps.supports(network):
             floats = examples * x[0].numel() + 2 * self.model.dim
             return _batched, min(_CLIENTS[device], _BUDGET[device] // floats)
-        return _one_by_one, 1
+        if exact and shared_pass.supports(network):
+            return _in_place, 1
+        return _by_autograd, 1
 
 
 def _evenly(clients: int, most: int) -> int:
@@ -124,23 +127,29 @@ def _batched(cohort: Cohort, out: Tensor) -> Tensor:
     )
 
 
-def _one_by_one(cohort: Cohort, out: Tensor) -> Tensor:
-    gradient, losses = _gradient(cohort.work, cohort.model), []
-    for shard, schedule, row in zip(cohort.shards, cohort.schedules, out, strict=True):
-        update, loss = update_of(cohort.work, cohort.weights, shard, schedule, gradient)
-        row.copy_(update)
-        losses.append(loss)
+def _in_place(cohort: Cohort, out: Tensor) -> Tensor:
+    work, weights, network = cohort.work, cohort.weights, cohort.model.network
+    assert work.lr is not None
+    losses = []
+    for shard, schedule, local in zip(cohort.shards, cohort.schedules, out, strict=True):
+        local.copy_(weights)
+        steps = []
+        for rows in schedule:
+            penalty = work.l2 / 2 * local.square().sum() if work.l2 else 0
+            batch = shard.rows(rows)
+            loss = shared_pass.descend(network, local, batch.x, batch.y, work.lr, work.l2)
+            steps.append(loss + penalty)
+        torch.sub(weights, local, out=local)
+        losses.append(torch.stack(steps).mean())
     return torch.stack(losses)
 
 
-def _gradient(work: ClientWork, model: Model) -> Gradient:
-    if work.precision != "float32" or not shared_pass.supports(model.network):
-        return autograd_gradient(model, work.precision)
-
-    def gradient(weights: Tensor, batch: Shard) -> tuple[Tensor, Tensor]:
-        slope = torch.empty(1, model.dim, device=weights.device)
-        size = [len(batch.y)]
-        loss = shared_pass.gradients(model.network, weights, batch.x, batch.y, size, slope)
-        return slope[0], loss[0]
-
-    return gradient
+def _by_autograd(cohort: Cohort, out: Tensor) -> Tensor:
+    losses = []
+    for shard, schedule, row in zip(cohort.shards, cohort.schedules, out, strict=True):
+        update, loss = update_by_autograd(
+            cohort.work, cohort.model, cohort.weights, shard, schedule
+        )
+        row.copy_(update)
+        losses.append(loss)
+    return torch.stack(losses)
