@@ -46,6 +46,29 @@ def relative(estimates, updates):
     return float((estimates - updates).norm() / updates.norm())
 
 
+def reader(name):
+    """A compressor of that name whose clients could remember."""
+    return ErrorFeedback(wzfl.build_compressor(name))
+
+
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        *(reader(name) for name in MEMORYLESS),
+        *(ErrorFeedback(TopK(2, value_bits=bits)) for bits in (2, 8, 16, 32)),
+        *(Marina(TopK(1), full_rate=rate) for rate in (0, 1)),
+    ],
+    ids=lambda compressor: type(compressor.compressor).__name__,
+)
+def test_clients_know_what_the_server_reads(compressor):
+    """Whether or not they ask the decoder."""
+    updates, public = constant()[0], Public(0, 2, range(2))
+    payloads, decoded = compressor.encode_and_decode(updates, public)
+    assert payloads == compressor.encode(updates, public)
+    nothing = torch.zeros(1, 1).expand_as(updates)
+    assert torch.equal(decoded, compressor.decode(payloads, nothing, public))
+
+
 def test_error_feedback_sends_in_the_end_what_was_lost():
     """The sum of estimates follows the sum of updates to within the memory."""
     updates, received = constant(), 0

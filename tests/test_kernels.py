@@ -90,6 +90,18 @@ def test_the_largest_coordinates(vectors):
             assert sorted(in_order[:count]) == kept.tolist()
 
 
+@pytest.mark.parametrize("count", [1, 900, 15_000, 19_999, 20_000])
+def test_the_largest_of_many_coordinates_where_a_sample_misleads(count):
+    """It sees every fourth of 20 000: the largest, the smallest, or ones like all others."""
+    usual = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0))
+    high, low = usual.clone(), usual.clone()
+    high[:, ::4] *= 100
+    low[:, ::4] /= 100
+    for magnitudes in (usual.abs(), high.abs(), low.abs(), torch.ones(1, 20_000)):
+        expected = topk.largest_with_torch(magnitudes, count)
+        assert torch.equal(topk.largest(-magnitudes, count), expected)
+
+
 def test_norms(vectors):
     double = vectors.double()
     torch.testing.assert_close(energies(vectors), double.square().sum(dim=1), rtol=1e-12, atol=0)

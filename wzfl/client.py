@@ -25,7 +25,7 @@ class Shard:
         if len(rows) == len(self.y) and bool((rows == torch.arange(len(rows))).all()):
             return self
         rows = rows.to(self.y.device)
-        return Shard(self.x[rows], self.y[rows])
+        return Shard(self.x.index_select(0, rows), self.y.index_select(0, rows))
 
 
 class ClientWork(Protocol):

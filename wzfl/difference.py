@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from wzfl.compressors import Compressor
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientSide
@@ -105,13 +106,8 @@ class Marina(ClientSide):
         share = self._share
         return share * Uncompressed.bitrate + (1 - share) * self.compressor.bitrate
 
-    def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        chosen = Uncompressed() if self._is_full(public) else self.compressor
-        return chosen.encode(updates, public)
-
-    def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        chosen = Uncompressed() if self._is_full(public) else self.compressor
-        return chosen.decode(payloads, side, public)
+    def chosen(self, public: Public) -> Compressor:
+        return Uncompressed() if self._is_full(public) else self.compressor
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return updates if self._is_full(public) else updates - memory

@@ -65,8 +65,9 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
         )
     words = np.frombuffer(body[start:], dtype="<u4").astype(np.uint32)
     decoder = constriction.stream.queue.RangeDecoder(words)
-    high, total, unfinished = np.zeros(count, np.int64), 0, np.arange(count)
     try:
+        high = decoder.decode(model, count).astype(np.int64)
+        total, unfinished = int(high.sum()), np.flatnonzero(high == longest)
         while unfinished.size and total << low_bits < length:
             symbols = decoder.decode(model, unfinished.size)
             high[unfinished] += symbols

@@ -203,9 +203,8 @@ def _sent(
         return compressor.encode(updates, public), None
     clients = torch.tensor(public.clients, device=updates.device)
     memory = state.client_memory[clients]
-    payloads = compressor.encode(compressor.before(memory, updates, public), public)
-    nothing = updates.new_zeros(1, 1).expand_as(updates)
-    decoded = compressor.decode(payloads, nothing, public)
+    sent = compressor.before(memory, updates, public)
+    payloads, decoded = compressor.encode_and_decode(sent, public)
     state.client_memory[clients] = compressor.after(memory, updates, decoded, public)
     return payloads, memory
 

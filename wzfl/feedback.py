@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from wzfl.compressors import Compressor, SideInformed
+from wzfl.compressors import Compressor, SelfReading, SideInformed
 from wzfl.errors import InputError
 from wzfl.public import Public
 
@@ -24,6 +24,10 @@ class ClientMemory(Protocol):
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         """What the clients of these rows compress, `[clients, dim]`."""
+        ...
+
+    def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
+        """Payloads of what `before` gave, and what they decode to, `[clients, dim]`."""
         ...
 
     def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
@@ -72,10 +76,23 @@ class ClientSide:
         return self.compressor.unbiased
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        return self.compressor.encode(updates, public)
+        return self.chosen(public).encode(updates, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        return self.compressor.decode(payloads, side, public)
+        return self.chosen(public).decode(payloads, side, public)
+
+    def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
+        """See `ClientMemory`."""
+        chosen = self.chosen(public)
+        if isinstance(chosen, SelfReading):
+            return chosen.encode_and_decode(updates, public)
+        payloads = chosen.encode(updates, public)
+        nothing = updates.new_zeros(1, 1).expand_as(updates)
+        return payloads, chosen.decode(payloads, nothing, public)
+
+    def chosen(self, public: Public) -> Compressor:
+        """Who makes and reads the payloads of this round."""
+        return self.compressor
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """See `ClientMemory`."""

@@ -57,6 +57,15 @@ class Compressor(Protocol):
 
 
 @runtime_checkable
+class SelfReading(Protocol):
+    """A compressor whose encoder knows what its payloads decode to, in less time than a decoder takes."""
+
+    def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
+        """What `encode` gives, and what `decode` makes of it, for clients that remember."""
+        ...
+
+
+@runtime_checkable
 class SideInformed(Protocol):
     """A compressor whose decoder uses the values of `side`; all others only look at its shape."""
 

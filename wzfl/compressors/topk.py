@@ -1,5 +1,6 @@
 """Top-k sparsification, positions and values both paid for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -60,15 +61,15 @@ class TopK:
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
-        dim = updates.shape[1]
-        kept = _affordable(dim, self.bitrate, self.value_bits)
-        positions = largest(updates.abs(), kept)
-        strings = values_to_bytes(updates.gather(1, positions), self.value_bits)
-        bodies = [
-            values + encode_positions(where, dim)
-            for values, where in zip(strings, positions.cpu().numpy(), strict=True)
-        ]
-        return seal_rows(self, bodies, dim, public)
+        return self._sealed(*self._kept(updates), updates.shape[1], public)
+
+    def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
+        """See `SelfReading`."""
+        updates = checked(updates, public)
+        dim, (positions, strings) = updates.shape[1], self._kept(updates)
+        values = self._values([memoryview(string) for string in strings], positions.shape[1])
+        decoded = torch.zeros(len(updates), dim).scatter_(1, positions, values)
+        return self._sealed(positions, strings, dim, public), decoded.to(updates.device)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -78,31 +79,49 @@ class TopK:
         for body in bodies:
             if len(body) < size:
                 raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
-        strings = [body[:size] for body in bodies]
-        values = values_from_bytes(strings, self.value_bits, kept, torch.device("cpu"))
-        estimates = torch.zeros(len(bodies), dim)
-        for row, body, kept_values in zip(estimates, bodies, values, strict=True):
-            row[torch.from_numpy(decode_positions(body[size:], dim, kept))] = kept_values
+        values = self._values([body[:size] for body in bodies], kept)
+        places = np.stack([decode_positions(body[size:], dim, kept) for body in bodies])
+        estimates = torch.zeros(len(bodies), dim).scatter_(1, torch.from_numpy(places), values)
         return finite(estimates.to(side.device), public)
 
+    def _kept(self, updates: Tensor) -> tuple[Tensor, list[bytes]]:
+        """Positions `[clients, k]`, and each client's values there."""
+        kept = _affordable(updates.shape[1], self.bitrate, self.value_bits)
+        positions = largest(updates, kept)
+        return positions.cpu(), values_to_bytes(updates.gather(1, positions), self.value_bits)
 
-def largest(magnitudes: Tensor, count: int) -> Tensor:
-    """`[clients, count]` int64: ascending positions of the largest; ties go to the first."""
-    if not magnitudes.is_cpu:
-        return largest_with_torch(magnitudes, count)
-    positions = np.empty((len(magnitudes), count), np.int64)
-    for row, out in zip(magnitudes.numpy(), positions, strict=True):
+    def _sealed(
+        self, positions: Tensor, strings: list[bytes], dim: int, public: Public
+    ) -> list[bytes]:
+        bodies = [
+            values + encode_positions(where, dim)
+            for values, where in zip(strings, positions.numpy(), strict=True)
+        ]
+        return seal_rows(self, bodies, dim, public)
+
+    def _values(self, strings: Sequence[memoryview], kept: int) -> Tensor:
+        """`[clients, kept]`."""
+        return values_from_bytes(strings, self.value_bits, kept, torch.device("cpu"))
+
+
+def largest(values: Tensor, count: int) -> Tensor:
+    """`[clients, count]` int64: ascending positions of the largest magnitudes; ties go to the first."""
+    if not values.is_cpu:
+        return largest_with_torch(values, count)
+    positions = np.empty((len(values), count), np.int64)
+    for row, out in zip(values.numpy(), positions, strict=True):
         top_row(row.view(np.uint32), count, out)
     return torch.from_numpy(positions)
 
 
-def largest_with_torch(magnitudes: Tensor, count: int) -> Tensor:
+def largest_with_torch(values: Tensor, count: int) -> Tensor:
     """`largest` on any device."""
+    magnitudes = values.abs()
     threshold = magnitudes.topk(count, dim=1).values[:, -1:]
     above, ties = magnitudes > threshold, magnitudes == threshold
     missing = count - above.sum(dim=1, keepdim=True)
     kept = above | (ties & (ties.cumsum(dim=1) <= missing))
-    return kept.nonzero()[:, 1].view(len(magnitudes), count)
+    return kept.nonzero()[:, 1].view(len(values), count)
 
 
 @lru_cache

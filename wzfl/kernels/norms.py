@@ -46,10 +46,22 @@ def largest_rows(values: np.ndarray) -> np.ndarray:
 @compiled
 def largest(bits: np.ndarray) -> np.uint32:
     """The largest magnitude of float32 values, all seen as uint32; magnitudes order like their bits."""
-    most = np.uint32(0)
-    for value in bits:
-        most = max(most, np.uint32(value & np.uint32(0x7FFFFFFF)))
-    return most
+    first = second = third = fourth = np.uint32(0)
+    whole = len(bits) // 4 * 4
+    for index in range(0, whole, 4):
+        first = max(first, magnitude(bits[index]))
+        second = max(second, magnitude(bits[index + 1]))
+        third = max(third, magnitude(bits[index + 2]))
+        fourth = max(fourth, magnitude(bits[index + 3]))
+    for index in range(whole, len(bits)):
+        first = max(first, magnitude(bits[index]))
+    return max(max(first, second), max(third, fourth))
+
+
+@compiled
+def magnitude(bits: np.uint32) -> np.uint32:
+    """Without the sign."""
+    return np.uint32(bits & np.uint32(0x7FFFFFFF))
 
 
 @compiled

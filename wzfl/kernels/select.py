@@ -3,36 +3,70 @@
 import numpy as np
 
 from wzfl.kernels import compiled
+from wzfl.kernels.norms import magnitude
 
-_HALF = 1 << 16
+_HALF, _SAMPLE = 1 << 16, 4096
 
 
 @compiled
-def top_row(magnitudes: np.ndarray, count: int, positions: np.ndarray) -> None:
-    """Writes the ascending positions of the `count` largest into `positions`; ties go to the first.
+def top_row(bits: np.ndarray, count: int, positions: np.ndarray) -> None:
+    """Writes the ascending positions of the `count` largest magnitudes into `positions`.
 
-    `magnitudes` are non-negative float32, seen as uint32, whose order is the same: a histogram of
-    their upper halves, then one of the lower halves in the decisive bin, find the smallest that counts.
+    Ties go to the first. `bits` are float32, seen as uint32: without the sign their order is the same.
+    Those above a bound that a sample suggests are candidates; a histogram of their upper halves, then
+    one of the lower halves in the decisive bin, find the smallest that counts.
     """
+    places = np.empty(len(bits), np.int64)
+    candidates = _above(bits, _probably_below(bits, count), places)
+    if candidates < count:
+        candidates = _above(bits, np.uint32(0), places)
+    places = places[:candidates]
+
     upper, lower = np.zeros(_HALF, np.int64), np.zeros(_HALF, np.int64)
-    for bits in magnitudes:
-        upper[bits >> np.uint32(16)] += 1
+    for place in places:
+        upper[magnitude(bits[place]) >> np.uint32(16)] += 1
     high, above = _last_bin(upper, count)
-    for bits in magnitudes:
-        if bits >> np.uint32(16) == high:
-            lower[bits & np.uint32(0xFFFF)] += 1
+    for place in places:
+        if magnitude(bits[place]) >> np.uint32(16) == high:
+            lower[bits[place] & np.uint32(0xFFFF)] += 1
     low, above_in_bin = _last_bin(lower, count - above)
     threshold = np.uint32(high << 16 | low)
     ties = count - above - above_in_bin
     found = 0
-    for index in range(len(magnitudes)):
-        if magnitudes[index] > threshold:
-            positions[found] = index
+    for place in places:
+        size = magnitude(bits[place])
+        if size > threshold:
+            positions[found] = place
             found += 1
-        elif magnitudes[index] == threshold and ties > 0:
-            positions[found] = index
+        elif size == threshold and ties > 0:
+            positions[found] = place
             found += 1
             ties -= 1
+
+
+@compiled
+def _probably_below(bits: np.ndarray, count: int) -> np.uint32:
+    """A magnitude that more than `count` are likely to reach, by a sample; 0 where that is of no use."""
+    step = len(bits) // _SAMPLE
+    wanted = count / len(bits) * _SAMPLE
+    rank = int(wanted + 4 * np.sqrt(wanted) + 8)
+    if step < 2 or rank >= _SAMPLE:
+        return np.uint32(0)
+    sample = np.empty(_SAMPLE, np.uint32)
+    for index in range(_SAMPLE):
+        sample[index] = magnitude(bits[index * step])
+    sample.sort()
+    return sample[_SAMPLE - rank]
+
+
+@compiled
+def _above(bits: np.ndarray, bound: np.uint32, places: np.ndarray) -> int:
+    """Writes the places of magnitudes of at least `bound` into `places`, and says how many they are."""
+    found = 0
+    for place in range(len(bits)):
+        places[found] = place  # the next one's, if this is too small
+        found += magnitude(bits[place]) >= bound
+    return found
 
 
 @compiled
