@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import floor, log2
-from typing import Any
+from typing import Any, NamedTuple
 
 import constriction
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.errors import PayloadError
+from wzfl.kernels import range_decoder
 
 _SYMBOLS_PER_MEAN = (
     8  # gaps up to this many times the mean get a symbol of their own; 0.03 % are longer
@@ -30,7 +31,7 @@ def encode_positions(positions: np.ndarray, length: int) -> bytes:
     if not count:
         return b""
     gaps = np.diff(positions, prepend=-1) - 1
-    low_bits, longest, model = _gaps(length, count)
+    low_bits, longest, model, _ = _gaps(length, count)
     high = gaps >> low_bits
     # A gap beyond the longest is so many times the longest and a remainder, told after the others.
     symbols = [np.minimum(high, longest)]
@@ -53,7 +54,7 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
         if len(body):
             raise PayloadError(f"got {len(body)} bytes of no positions")
         return np.empty(0, np.int64)
-    low_bits, longest, model = _gaps(length, count)
+    low_bits, longest, _, table = _gaps(length, count)
     start = packed_size(count, low_bits)
     # Of every gap a symbol, and one for each time that a longest one fits; a word is more than one takes.
     most = start + 4 * (count + (length >> low_bits) // longest + _LAST_WORDS)
@@ -64,17 +65,14 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
             f"coded positions are {start} bytes and whole 4-byte words; got {len(body)} bytes"
         )
     words = np.frombuffer(body[start:], dtype="<u4").astype(np.uint32)
-    decoder = constriction.stream.queue.RangeDecoder(words)
-    try:
-        high = decoder.decode(model, count).astype(np.int64)
-        total, unfinished = int(high.sum()), np.flatnonzero(high == longest)
-        while unfinished.size and total << low_bits < length:
-            symbols = decoder.decode(model, unfinished.size)
-            high[unfinished] += symbols
-            total += int(symbols.sum())
-            unfinished = unfinished[symbols == longest]
-    except (AssertionError, ValueError) as error:
-        raise PayloadError(f"coded positions are invalid: {error}") from None
+    state = range_decoder.start(words)
+    high = _read(words, state, table, count)
+    total, unfinished = int(high.sum()), np.flatnonzero(high == longest)
+    while unfinished.size and total << low_bits < length:
+        symbols = _read(words, state, table, unfinished.size)
+        high[unfinished] += symbols
+        total += int(symbols.sum())
+        unfinished = unfinished[symbols == longest]
     low = unpack([body[:start]], low_bits, count)[0].numpy()
     positions = np.cumsum((high << low_bits) + low + 1) - 1
     if positions[-1] >= length:
@@ -82,9 +80,32 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
     return positions
 
 
-@lru_cache
-def _gaps(length: int, count: int) -> tuple[int, int, Any]:
+def _read(words: np.ndarray, state: np.ndarray, table: "_Table", count: int) -> np.ndarray:
+    symbols = np.empty(count, np.int64)
+    if not range_decoder.read_symbols(words, state, table.cumulative, table.first, symbols):
+        raise PayloadError("coded positions are invalid: they are of no gaps")
+    return symbols
+
+
+class _Table(NamedTuple):
+    """Probabilities as the coder has them: see `range_decoder.read_symbols`."""
+
+    cumulative: np.ndarray
+    first: np.ndarray
+
+
+class _Gaps(NamedTuple):
     """How many bits of a gap go plain, the longest symbol of the others, and their distribution."""
+
+    low_bits: int
+    longest: int
+    model: Any
+    table: _Table
+
+
+@lru_cache
+def _gaps(length: int, count: int) -> _Gaps:
+    """Of `count` positions below `length`."""
     low_bits = max(0, floor(log2(length / count / _COARSE)))
     # Kept off 0 and 1, where the coder has no code word for a surprise.
     chance = min(max(count / length, 1e-6), 1 - 1e-6)
@@ -92,8 +113,19 @@ def _gaps(length: int, count: int) -> tuple[int, int, Any]:
     longest = max(1, min(_SYMBOLS_PER_MEAN * 2 * _COARSE, round(_SYMBOLS_PER_MEAN / (1 - stay))))
     chances = np.append((1 - stay) * stay ** np.arange(longest), stay**longest)
     # Fixed point is enough: a perfect one takes far longer to make.
-    return (
-        low_bits,
-        longest,
-        constriction.stream.model.Categorical(chances / chances.sum(), perfect=False),
-    )
+    model = constriction.stream.model.Categorical(chances / chances.sum(), perfect=False)
+    return _Gaps(low_bits, longest, model, _table(model, longest + 1))
+
+
+def _table(model: Any, symbols: int) -> _Table:
+    """Read off what each symbol makes of a new encoder's range."""
+    whole = (2**64 - 1) >> range_decoder.PRECISION
+    cumulative = np.full(symbols + 1, 1 << range_decoder.PRECISION, np.uint64)
+    for symbol in range(symbols):
+        encoder = constriction.stream.queue.RangeEncoder()
+        encoder.encode(symbol, model)
+        _, (lower, _) = encoder.pos()
+        cumulative[symbol] = lower // whole
+    starts = np.arange(1 << range_decoder.LOOKUP, dtype=np.uint64)
+    starts <<= np.uint64(range_decoder.PRECISION - range_decoder.LOOKUP)
+    return _Table(cumulative, np.searchsorted(cumulative, starts, side="right") - 1)

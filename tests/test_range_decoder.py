@@ -1,0 +1,52 @@
+"""The compiled range decoder reads what the library's does, and refuses what that refuses."""
+
+import constriction
+import numpy as np
+import pytest
+
+from wzfl.entropy import _table
+from wzfl.kernels import range_decoder
+
+
+def geometric(longest, chance=0.1):
+    chances = np.append(chance * (1 - chance) ** np.arange(longest), (1 - chance) ** longest)
+    return constriction.stream.model.Categorical(chances / chances.sum(), perfect=False)
+
+
+def read(words, model, symbols, count):
+    """The symbols, in two halves; None where these can not be read."""
+    table, state = _table(model, symbols), range_decoder.start(words)
+    halves = [np.empty(size, np.int64) for size in (count // 2, count - count // 2)]
+    for half in halves:
+        if not range_decoder.read_symbols(words, state, *table, half):
+            return None
+    return np.concatenate(halves)
+
+
+@pytest.mark.parametrize("longest", [1, 7, 83, 1024])
+def test_it_reads_what_the_library_wrote(longest):
+    model, generator = geometric(longest), np.random.default_rng(0)
+    symbols = np.minimum(generator.geometric(0.1, 5000) - 1, longest)
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(symbols.astype(np.int32), model)
+    assert np.array_equal(read(encoder.get_compressed(), model, longest + 1, 5000), symbols)
+
+
+def test_of_any_words_it_makes_what_the_library_makes():
+    model, generator = geometric(30), np.random.default_rng(1)
+    refused = 0
+    for attempt in range(600):
+        words = generator.integers(2**32, size=attempt % 6, dtype=np.uint32)
+        if attempt % 4 == 0:
+            words[:] = 2**32 - 1  # beyond the last range of this precision
+        count = int(generator.integers(1, 40))
+        symbols = read(words, model, 31, count)
+        try:
+            expected = constriction.stream.queue.RangeDecoder(words).decode(model, count)
+        except AssertionError:
+            refused += 1
+            assert symbols is None
+        else:
+            assert symbols is not None
+            assert np.array_equal(symbols, expected)
+    assert 50 < refused < 550
