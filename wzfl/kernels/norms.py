@@ -4,34 +4,48 @@ import numpy as np
 
 from wzfl.kernels import compiled
 
-_STRIP = 1024  # coordinates whose scratch stays in the first cache
+_STRIP = 1024  # sums side by side, which stay in the first cache; a power of two
 
 
 @compiled
 def energy_rows(values: np.ndarray) -> np.ndarray:
     """Sums of squares, float64."""
-    squares, sums = np.empty(_STRIP), np.zeros(len(values))
+    sums, energies = np.empty(_STRIP), np.empty(len(values))
     for row in range(len(values)):
+        sums[:] = 0
         for start in range(0, values.shape[1], _STRIP):
             part = values[row, start : start + _STRIP]
             for index in range(len(part)):
-                squares[index] = np.float64(part[index]) * np.float64(part[index])
-            sums[row] += total(squares[: len(part)])
-    return sums
+                value = np.float64(part[index])
+                sums[index] += value * value
+        energies[row] = added(sums)
+    return energies
 
 
 @compiled
 def distance_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Squared distances, float64."""
-    squares, sums = np.empty(_STRIP), np.zeros(len(left))
+    sums, distances = np.empty(_STRIP), np.empty(len(left))
     for row in range(len(left)):
+        sums[:] = 0
         for start in range(0, left.shape[1], _STRIP):
             part, other = left[row, start : start + _STRIP], right[row, start : start + _STRIP]
             for index in range(len(part)):
                 difference = np.float64(part[index]) - np.float64(other[index])
-                squares[index] = difference * difference
-            sums[row] += total(squares[: len(part)])
-    return sums
+                sums[index] += difference * difference
+        distances[row] = added(sums)
+    return distances
+
+
+@compiled
+def added(sums: np.ndarray) -> float:
+    """Their sum, by halves, in place; a power of two of them."""
+    half = len(sums) // 2
+    while half:
+        for index in range(half):
+            sums[index] += sums[half + index]
+        half //= 2
+    return sums[0]
 
 
 @compiled
@@ -62,18 +76,3 @@ def largest(bits: np.ndarray) -> np.uint32:
 def magnitude(bits: np.uint32) -> np.uint32:
     """Without the sign."""
     return np.uint32(bits & np.uint32(0x7FFFFFFF))
-
-
-@compiled
-def total(values: np.ndarray) -> float:
-    """The sum, in four partial sums, so that additions need not wait for each other."""
-    first = second = third = fourth = 0.0
-    whole = len(values) // 4 * 4
-    for index in range(0, whole, 4):
-        first += values[index]
-        second += values[index + 1]
-        third += values[index + 2]
-        fourth += values[index + 3]
-    for index in range(whole, len(values)):
-        first += values[index]
-    return (first + second) + (third + fourth)

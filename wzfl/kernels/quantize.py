@@ -3,7 +3,7 @@
 import numpy as np
 
 from wzfl.kernels import compiled
-from wzfl.kernels.norms import largest, total
+from wzfl.kernels.norms import added, largest
 
 _STRIP = 1024  # coordinates whose scratch stays in the first cache
 
@@ -92,8 +92,7 @@ def nearest_row(
 
     Returns sum(values * c) and sum(c * c).
     """
-    units, products, squares = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP)
-    product = energy = 0.0
+    units, products, squares = np.empty(_STRIP), np.zeros(_STRIP), np.zeros(_STRIP)
     for start in range(0, len(values), _STRIP):
         part, chosen = values[start : start + _STRIP], symbols[start : start + _STRIP]
         for index in range(len(part)):
@@ -112,10 +111,9 @@ def nearest_row(
                 chosen[index] = place
         for index in range(len(part)):
             level = centroids[chosen[index]]
-            products[index], squares[index] = np.float64(part[index]) * level, level * level
-        product += total(products[: len(part)])
-        energy += total(squares[: len(part)])
-    return product, energy
+            products[index] += np.float64(part[index]) * level
+            squares[index] += level * level
+    return added(products), added(squares)
 
 
 @compiled
