@@ -4,8 +4,9 @@ One operation at a time on all cores leaves them idle between operations and wan
 tasks side by side do not. Compiled kernels and torch's operations release Python's lock.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
@@ -30,7 +31,14 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         for place, item in waiting:
             results[place] = function(item)
 
-    for done in [_pool(workers).submit(work) for _ in range(workers)]:
+    # The caller works, too: of threads that are woken while it goes to sleep, two may wait for one core.
+    started = [_pool(workers - 1).submit(work) for _ in range(workers - 1)]
+    try:
+        with _one_core():
+            work()
+    finally:
+        wait(started)
+    for done in started:
         done.result()
     return [results[place] for place, _ in tasks]
 
@@ -51,6 +59,16 @@ def in_shares(function: Callable[[Item], Result], items: Sequence[Item], size: i
     started = [_pool(workers).submit(share, number) for number in range(workers)]
     shares = [each.result() for each in started]
     return [shares[place % workers][place // workers] for place in range(len(items))]
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache
