@@ -168,7 +168,7 @@ def systems() -> dict[str, list[str]]:
 
 def options(arguments: argparse.Namespace, workload: str) -> list[str]:
     slow = workload == "w1_cnn"  # seconds to tens of seconds per round
-    count, warmup = (2, 1) if slow else (arguments.repetitions, 2)
+    count, warmup = (4, 1) if slow else (arguments.repetitions, 2)
     return ["--threads", str(arguments.threads), "--rounds", str(count), "--warmup", str(warmup)]
 
 

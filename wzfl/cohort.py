@@ -132,15 +132,11 @@ def _in_place(cohort: Cohort, out: Tensor) -> Tensor:
     assert work.lr is not None
     losses = []
     for shard, schedule, local in zip(cohort.shards, cohort.schedules, out, strict=True):
+        steps = (shard.rows(rows) for rows in schedule)
+        batches = ((batch.x, batch.y) for batch in steps)
         local.copy_(weights)
-        steps = []
-        for rows in schedule:
-            penalty = work.l2 / 2 * local.square().sum() if work.l2 else 0
-            batch = shard.rows(rows)
-            loss = shared_pass.descend(network, local, batch.x, batch.y, work.lr, work.l2)
-            steps.append(loss + penalty)
+        losses.append(shared_pass.descend(network, local, batches, work.lr, work.l2))
         torch.sub(weights, local, out=local)
-        losses.append(torch.stack(steps).mean())
     return torch.stack(losses)
 
 

@@ -4,7 +4,7 @@ One forward pass and one pass of input gradients serve the examples of all clien
 layer's weight gradient is taken client by client, and written where it belongs in `[clients, dim]`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from wzfl.layers import Layer, Room, is_known, layer_of
+
+Pair = tuple[Tensor | None, Tensor | None]  # of weight and bias
 
 
 def supports(network: nn.Module) -> bool:
@@ -46,35 +48,44 @@ def gradients(
     Returns the losses `[clients]`.
     """
     rooms = [Room(*views, sizes) for views in _views(network, out)]
-    return _pass(network, weights, inputs, labels, sizes, rooms)
+    return _pass(network, _views(network, weights), inputs, labels, sizes, rooms)
 
 
 @torch.no_grad()
 def descend(
-    network: nn.Module, weights: Tensor, inputs: Tensor, labels: Tensor, lr: float, l2: float
+    network: nn.Module,
+    weights: Tensor,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    lr: float,
+    l2: float,
 ) -> Tensor:
-    """One step of SGD, taken in `weights` `[dim]`, on the mean cross-entropy plus l2/2 |weights|**2.
+    """Steps of SGD on the mean cross-entropy plus l2/2 |weights|**2, taken in `weights` `[dim]`.
 
-    Returns the mean cross-entropy before it.
+    A step's batch is inputs `[n, ...]` and labels `[n]`. Returns the mean of what was minimised before
+    each step.
     """
-    sizes = [len(labels)]
-    rooms = [
-        Room(*views, sizes, keep=1 - lr * l2, scale=-lr) for views in _views(network, weights[None])
-    ]
-    return _pass(network, weights, inputs, labels, sizes, rooms)[0]
+    views, room_of_one = _views(network, weights), _views(network, weights[None])
+    losses = []
+    for inputs, labels in batches:
+        penalty = l2 / 2 * weights.square().sum() if l2 else 0
+        sizes = [len(labels)]
+        rooms = [Room(*pair, sizes, keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
+        losses.append(_pass(network, views, inputs, labels, sizes, rooms)[0] + penalty)
+    return torch.stack(losses).mean()
 
 
 def _pass(
     network: nn.Module,
-    weights: Tensor,
+    views: Sequence[Pair],
     inputs: Tensor,
     labels: Tensor,
     sizes: Sequence[int],
     rooms: Sequence[Room],
 ) -> Tensor:
+    """The losses; what is learned goes to `rooms`. Weights and biases are `views`."""
     assert isinstance(network, nn.Sequential)
     values, layers = inputs, list[Layer]()
-    for module, (weight, bias) in zip(network, _views(network, weights), strict=True):
+    for module, (weight, bias) in zip(network, views, strict=True):
         layers.append(layer_of(module, weight, bias, values))
         values = layers[-1].forward(values)
     losses = functional.cross_entropy(values, labels, reduction="none")
@@ -89,7 +100,7 @@ def _pass(
     return torch.stack([part.mean() for part in losses.split(list(sizes))])
 
 
-def _views(network: nn.Module, flat: Tensor) -> list[tuple[Tensor | None, Tensor | None]]:
+def _views(network: nn.Module, flat: Tensor) -> list[Pair]:
     """For each layer the weight and bias in `flat` `[..., dim]`, each `[..., *shape]`, or None."""
     assert isinstance(network, nn.Sequential)
     views, start = [], 0
