@@ -1,3 +1,4 @@
+import threading
 import time
 from functools import partial
 
@@ -133,6 +134,18 @@ def test_each_thread_has_one_core(threads):
     cores = in_threads(lambda _: torch.get_num_threads(), range(7))
     assert set(cores) == {1}
     assert torch.get_num_threads() == threads
+
+
+def test_the_caller_is_one_of_the_threads(threads):
+    meet = threading.Barrier(threads)
+
+    def who(_):
+        meet.wait(timeout=60)
+        return threading.get_ident()
+
+    workers = in_threads(who, range(threads))
+    assert len(set(workers)) == threads
+    assert threading.get_ident() in workers
 
 
 @pytest.mark.usefixtures("threads")
