@@ -118,6 +118,7 @@ def test_a_client_that_remembers_wrongly_misleads_the_server(name):
         settings = federation(name)
         server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.1))
         state = State.initial(settings, server)
+        assert (state.server_memory is None) == (name == "topk")  # whose server keeps nothing
         for number in (1, 2, 3):
             run_round(settings, state, number)
         state.client_memory.add_(mistake)

@@ -114,7 +114,8 @@ class State:
         clients = server_side = None
         if isinstance(compressor, ClientMemory):
             clients = compressor.init(population, dim, device)
-            server_side = compressor.init(population, dim, device)
+            if compressor.server_remembers:
+                server_side = compressor.init(population, dim, device)
         side = federation.side_information.init(population, dim, device)
         return cls(0, server, side, clients, server_side)
 

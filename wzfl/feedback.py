@@ -1,7 +1,7 @@
 """Compressors whose clients remember: what they compress depends on what they sent before."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,8 +15,13 @@ from wzfl.public import Public
 class ClientMemory(Protocol):
     """A compressor whose clients keep `[dim]` floats each between rounds.
 
-    The server may keep as much for each of them; its memory never meets the clients'.
+    Attributes:
+        server_remembers: whether the server keeps as much for each of them; its memory never meets the
+            clients'. If not, what it decodes is its estimate.
     """
+
+    @property
+    def server_remembers(self) -> bool: ...
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """The memories of all clients, `[population, dim]`, at either end."""
@@ -51,6 +56,8 @@ class ClientSide:
     """
 
     compressor: Compressor
+
+    server_remembers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.compressor, SideInformed):
@@ -108,6 +115,8 @@ class ErrorFeedback(ClientSide):
     Source: Seide et al., "1-Bit Stochastic Gradient Descent" (Interspeech 2014); Karimireddy et al.,
     "Error Feedback Fixes SignSGD" (ICML 2019).
     """
+
+    server_remembers: ClassVar[bool] = False
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return memory + updates

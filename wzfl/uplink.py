@@ -31,29 +31,34 @@ class Received:
     Attributes:
         aggregate: of their estimates.
         ledger: has been shown their payloads.
-        columns: what was observed, by name: a tensor `[clients]` of each group in turn.
+        columns: what was observed of each client, by name.
         vectors: updates and side information, `[clients, dim]` of each group, where they are watched.
     """
 
     aggregate: Aggregate
     ledger: BitLedger = field(default_factory=BitLedger)
-    columns: dict[str, list[Tensor]] = field(default_factory=dict)
+    columns: dict[str, Tensor] = field(default_factory=dict)
     vectors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def observe(self, **columns: Tensor) -> None:
+        """`[clients]` each, of clients that follow.
+
+        Joined at once: a few numbers kept for each group lie between the blocks that vectors were in, which
+        the next group's then no longer fit.
+        """
         for name, values in columns.items():
-            self.columns.setdefault(name, []).append(values)
+            before = self.columns.get(name, values[:0])
+            self.columns[name] = torch.cat([before, values])
 
     def column(self, name: str) -> Tensor:
         """`[clients]`."""
-        return torch.cat(self.columns[name])
+        return self.columns[name]
 
     def join(self, other: "Received") -> "Received":
         """With what came of the clients that follow."""
         self.aggregate.join(other.aggregate)
         self.ledger.join(other.ledger)
-        for name, values in other.columns.items():
-            self.columns.setdefault(name, []).extend(values)
+        self.observe(**other.columns)
         self.vectors += other.vectors
         return self
 
