@@ -62,3 +62,7 @@ def test_it_takes_every_place_and_only_neighbours(settings):
 def test_a_gpu_has_its_own():
     second = nn.Conv2d(32, 64, 5, padding=2)
     assert not is_faster(second, torch.empty(20, 32, 14, 14, device="meta"))
+
+
+def test_an_image_that_is_smaller_than_the_kernel_is_the_librarys_to_refuse():
+    assert not is_faster(nn.Conv2d(64, 64, 7), torch.empty(64, 64, 6, 14))

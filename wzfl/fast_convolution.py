@@ -39,6 +39,8 @@ def is_faster(layer: nn.Conv2d, x: Tensor) -> bool:
     if not x.is_cpu or layer.stride != (1, 1) or layer.dilation != (1, 1):
         return False
     inputs, kernel, outputs = _transforms(layer, x.shape[2:])
+    if min(outputs.image) < 1:  # for the library to say so
+        return False
     channels = layer.in_channels * layer.out_channels
     each = (
         layer.in_channels * inputs.multiplications
@@ -163,7 +165,7 @@ def _transforms(layer: nn.Conv2d, image: Sequence[int]) -> tuple[_Transform, ...
     sizes = tuple(image)
     period = tuple(size + more for size, more in zip(image, padding, strict=True))
     outputs = tuple(
-        size + 2 * more - width + 1
+        max(0, size + 2 * more - width + 1)
         for size, more, width in zip(image, padding, kernel, strict=True)
     )
     return (
