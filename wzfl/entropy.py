@@ -1,4 +1,4 @@
-"""Entropy coding: an adapter on the `constriction` library."""
+"""Entropy coding with the `constriction` library, whose range decoder is compiled here once more."""
 
 from functools import lru_cache
 from math import floor, log2
@@ -82,7 +82,7 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
 
 def _read(words: np.ndarray, state: np.ndarray, table: "_Table", count: int) -> np.ndarray:
     symbols = np.empty(count, np.int64)
-    if not range_decoder.read_symbols(words, state, table.cumulative, table.first, symbols):
+    if not range_decoder.read_symbols(words, state, *table, symbols):
         raise PayloadError("coded positions are invalid: they are of no gaps")
     return symbols
 

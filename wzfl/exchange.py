@@ -12,7 +12,7 @@ from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.errors import PayloadError
 from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
-from wzfl.feedback import ClientMemory
+from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.ledger import BitLedger
 from wzfl.measured_scale import heard, measured, tell
 from wzfl.norms import energies, squared_distances
@@ -220,7 +220,7 @@ def _decoded(
     """Estimates and failures; a server that remembers its clients learns what was sent."""
     compressor, model = federation.compressor, federation.residual_model(state.side, clients)
     estimates, failed = decode(compressor, payloads, side, public, model)
-    if isinstance(compressor, ClientMemory) and state.server_memory is not None:
+    if isinstance(compressor, ServerMemory) and state.server_memory is not None:
         memory = state.server_memory[clients]
         estimates, state.server_memory[clients] = compressor.received(memory, estimates, public)
     return estimates, failed

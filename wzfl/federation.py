@@ -10,7 +10,7 @@ from wzfl.channel import Channel, Perfect
 from wzfl.client import ClientWork, Shard
 from wzfl.compressors import Compressor, Planned, SideInformed
 from wzfl.errors import InputError
-from wzfl.feedback import ClientMemory
+from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.models import Model
 from wzfl.residual_model import ResidualModel
 from wzfl.server import Server
@@ -114,7 +114,7 @@ class State:
         clients = server_side = None
         if isinstance(compressor, ClientMemory):
             clients = compressor.init(population, dim, device)
-            if compressor.server_remembers:
+            if isinstance(compressor, ServerMemory):
                 server_side = compressor.init(population, dim, device)
         side = federation.side_information.init(population, dim, device)
         return cls(0, server, side, clients, server_side)

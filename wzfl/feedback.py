@@ -1,7 +1,7 @@
 """Compressors whose clients remember: what they compress depends on what they sent before."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,15 +13,7 @@ from wzfl.public import Public
 
 @runtime_checkable
 class ClientMemory(Protocol):
-    """A compressor whose clients keep `[dim]` floats each between rounds.
-
-    Attributes:
-        server_remembers: whether the server keeps as much for each of them; its memory never meets the
-            clients'. If not, what it decodes is its estimate.
-    """
-
-    @property
-    def server_remembers(self) -> bool: ...
+    """A compressor whose clients keep `[dim]` floats each between rounds."""
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """The memories of all clients, `[population, dim]`, at either end."""
@@ -38,6 +30,14 @@ class ClientMemory(Protocol):
     def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
         """Their new memories, after they decoded their own payloads; all `[clients, dim]`."""
         ...
+
+
+@runtime_checkable
+class ServerMemory(ClientMemory, Protocol):
+    """One whose server keeps as much for each of them; its memory never meets the clients'.
+
+    Of all others what the server decodes is its estimate.
+    """
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
         """The server's estimates and its new memories, all `[clients, dim]`."""
@@ -56,8 +56,6 @@ class ClientSide:
     """
 
     compressor: Compressor
-
-    server_remembers: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.compressor, SideInformed):
@@ -116,13 +114,8 @@ class ErrorFeedback(ClientSide):
     "Error Feedback Fixes SignSGD" (ICML 2019).
     """
 
-    server_remembers: ClassVar[bool] = False
-
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return memory + updates
 
     def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
         return (memory + updates).sub_(decoded)
-
-    def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
-        return decoded, memory

@@ -22,19 +22,19 @@ class Room:
     Attributes:
         weight: `[clients, ...]`, None for a layer without.
         bias: the same.
-        sizes: numbers of examples; the first `sizes[0]` are those of the first client.
+        sizes: the clients' numbers of examples; the first `sizes[0]` are those of the first client.
     """
 
     weight: Tensor | None
     bias: Tensor | None
-    sizes: Sequence[int]
+    sizes: list[int]
     keep: float = 0.0
     scale: float = 1.0
 
     def clients(self, *examples: Tensor) -> Iterator[tuple[Tensor, ...]]:
         """Each client's room for the gradient of its weight, and its part of each `[n, ...]`."""
         assert self.weight is not None
-        parts = (each.split(list(self.sizes)) for each in examples)
+        parts = (each.split(self.sizes) for each in examples)
         return zip(self.weight, *parts, strict=True)
 
     def put(self, room: Tensor, gradient: Tensor) -> None:
@@ -49,7 +49,7 @@ class Room:
         if self.bias is None:
             return
         others = [dim for dim in range(slope.dim()) if dim != 1]
-        for bias, slopes in zip(self.bias, slope.split(list(self.sizes)), strict=True):
+        for bias, slopes in zip(self.bias, slope.split(self.sizes), strict=True):
             self.put(bias, slopes.sum(dim=others))
 
 

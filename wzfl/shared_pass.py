@@ -47,8 +47,8 @@ def gradients(
     Inputs `[n, ...]` and labels `[n]` are those of the first client, `sizes[0]` of them, then of the next.
     Returns the losses `[clients]`.
     """
-    rooms = [Room(*views, sizes) for views in _views(network, out)]
-    return _pass(network, _views(network, weights), inputs, labels, sizes, rooms)
+    rooms = [Room(*pair, list(sizes)) for pair in _views(network, out)]
+    return _pass(network, _views(network, weights), inputs, labels, rooms)
 
 
 @torch.no_grad()
@@ -68,9 +68,8 @@ def descend(
     losses = []
     for inputs, labels in batches:
         penalty = l2 / 2 * weights.square().sum() if l2 else 0
-        sizes = [len(labels)]
-        rooms = [Room(*pair, sizes, keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
-        losses.append(_pass(network, views, inputs, labels, sizes, rooms)[0] + penalty)
+        rooms = [Room(*pair, [len(labels)], keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
+        losses.append(_pass(network, views, inputs, labels, rooms)[0] + penalty)
     return torch.stack(losses).mean()
 
 
@@ -79,11 +78,11 @@ def _pass(
     views: Sequence[Pair],
     inputs: Tensor,
     labels: Tensor,
-    sizes: Sequence[int],
     rooms: Sequence[Room],
 ) -> Tensor:
-    """The losses; what is learned goes to `rooms`. Weights and biases are `views`."""
+    """The losses; gradients go to `rooms`, one for each layer. Weights and biases are `views`."""
     assert isinstance(network, nn.Sequential)
+    sizes = rooms[0].sizes
     values, layers = inputs, list[Layer]()
     for module, (weight, bias) in zip(network, views, strict=True):
         layers.append(layer_of(module, weight, bias, values))
@@ -91,13 +90,13 @@ def _pass(
     losses = functional.cross_entropy(values, labels, reduction="none")
     slope = functional.softmax(values, dim=1)
     slope[torch.arange(len(slope), device=slope.device), labels] -= 1
-    for part in slope.split(list(sizes)):
+    for part in slope.split(sizes):
         part /= len(part)
     # Nobody needs the gradient at the input of the first layer that has weights.
     first = next((n for n, room in enumerate(rooms) if room.weight is not None), len(layers))
     for number in reversed(range(first, len(layers))):
         slope = layers[number].backward(slope, rooms[number], wanted=number > first)
-    return torch.stack([part.mean() for part in losses.split(list(sizes))])
+    return torch.stack([part.mean() for part in losses.split(sizes)])
 
 
 def _views(network: nn.Module, flat: Tensor) -> list[Pair]:

@@ -63,9 +63,8 @@ def values_from_bytes(
     largest = float32_rows(scale_strings, device)
     if bits == 16:
         halves = np.stack([np.frombuffer(string, dtype="<f2") for string in strings])
-        values = torch.from_numpy(
-            halves.astype(np.float16, copy=False)
-        ).float()  # numpy takes longer
+        # numpy takes longer to widen them
+        values = torch.from_numpy(halves.astype(np.float16, copy=False)).float()
         if not bool(values.isfinite().all()):
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return values.to(device) * largest

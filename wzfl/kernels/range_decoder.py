@@ -1,6 +1,6 @@
 """The decoder of the `constriction` library's range coder, which gives Python's lock away meanwhile.
 
-The library's own holds the lock and takes four times as long. Words are 32 bits, the state 64, and
+The library's own holds the lock and takes more than twice as long. Words are 32 bits, the state 64, and
 probabilities 24.
 """
 
