@@ -27,6 +27,20 @@ class Shard:
         rows = rows.to(self.y.device)
         return Shard(self.x.index_select(0, rows), self.y.index_select(0, rows))
 
+    @classmethod
+    def joined(cls, shards: Sequence["Shard"], rows: Sequence[Tensor]) -> "Shard":
+        """These rows of each, one after the other."""
+        if len(shards) == 1:
+            return shards[0].rows(rows[0])
+        sizes, first = [len(each) for each in rows], shards[0]
+        x = first.x.new_empty(sum(sizes), *first.x.shape[1:])
+        y = first.y.new_empty(sum(sizes))
+        for shard, wanted, *room in zip(shards, rows, x.split(sizes), y.split(sizes), strict=True):
+            wanted = wanted.to(y.device)
+            for examples, place in zip((shard.x, shard.y), room, strict=True):
+                torch.index_select(examples, 0, wanted, out=place)
+        return cls(x, y)
+
 
 class ClientWork(Protocol):
     """One client's computation in one round.

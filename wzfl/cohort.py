@@ -103,14 +103,10 @@ def _evenly(clients: int, most: int) -> int:
 
 
 def _shared(cohort: Cohort, out: Tensor) -> Tensor:
-    batches = [
-        shard.rows(rows) for shard, (rows,) in zip(cohort.shards, cohort.schedules, strict=True)
-    ]
-    x, y = batches[0].x, batches[0].y
-    if len(batches) > 1:
-        x, y = torch.cat([batch.x for batch in batches]), torch.cat([batch.y for batch in batches])
-    sizes = [len(batch.y) for batch in batches]
-    losses = shared_pass.gradients(cohort.model.network, cohort.weights, x, y, sizes, out)
+    rows = [rows for (rows,) in cohort.schedules]
+    batch, sizes = Shard.joined(cohort.shards, rows), [len(each) for each in rows]
+    network = cohort.model.network
+    losses = shared_pass.gradients(network, cohort.weights, batch.x, batch.y, sizes, out)
     l2 = cohort.work.l2
     if l2:
         out.add_(cohort.weights, alpha=l2)

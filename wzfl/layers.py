@@ -1,7 +1,8 @@
 """Layers of a network in a pass over the examples of several clients, which have the same weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +14,30 @@ from wzfl.fast_convolution import FastConvolution, is_faster
 _aten: Any = torch.ops.aten
 
 
+class Clients:
+    """Whose the examples of a pass are: the first `sizes[0]` are those of the first client, and so on."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self._sizes = list(sizes)
+        self._runs = [(len(list(run)), size) for size, run in groupby(sizes)]
+
+    def each(self, examples: Tensor) -> Sequence[Tensor]:
+        """Each client's part of `[n, ...]`."""
+        return examples.split(self._sizes)
+
+    def alike(self, examples: Tensor) -> list[Tensor]:
+        """`[clients, n, ...]` of neighbours who have the same number of examples."""
+        parts = examples.split([clients * size for clients, size in self._runs])
+        return [
+            part.view(*run, *examples.shape[1:])
+            for part, run in zip(parts, self._runs, strict=True)
+        ]
+
+    def rows_alike(self, rows: Tensor) -> Sequence[Tensor]:
+        """The same of what has a row per client."""
+        return rows.split([clients for clients, _ in self._runs])
+
+
 @dataclass(frozen=True, eq=False)
 class Room:
     """Where gradients of a layer's weight and bias go, client by client.
@@ -22,35 +47,45 @@ class Room:
     Attributes:
         weight: `[clients, ...]`, None for a layer without.
         bias: the same.
-        sizes: the clients' numbers of examples; the first `sizes[0]` are those of the first client.
     """
 
     weight: Tensor | None
     bias: Tensor | None
-    sizes: list[int]
+    clients: Clients
     keep: float = 0.0
     scale: float = 1.0
 
-    def clients(self, *examples: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Each client's room for the gradient of its weight, and its part of each `[n, ...]`."""
+    def put_weights(self, gradient: Callable[..., Tensor], *examples: Tensor) -> None:
+        """What `gradient` makes of each client's part of each `[n, ...]`."""
         assert self.weight is not None
-        parts = (each.split(self.sizes) for each in examples)
-        return zip(self.weight, *parts, strict=True)
+        parts = (self.clients.each(each) for each in examples)
+        for weight, *own in zip(self.weight, *parts, strict=True):
+            self._put(weight, gradient(*own))
 
-    def put(self, room: Tensor, gradient: Tensor) -> None:
-        """One client's gradient."""
+    def put_products(self, slope: Tensor, x: Tensor) -> None:
+        """Weight gradients of a dense layer, from the gradient at its output and its input."""
+        assert self.weight is not None
+        parts = self.clients.alike(slope), self.clients.alike(x)
+        for weights, slopes, inputs in zip(
+            self.clients.rows_alike(self.weight), *parts, strict=True
+        ):
+            weights.baddbmm_(slopes.mT, inputs, beta=self.keep, alpha=self.scale)
+
+    def put_biases(self, slope: Tensor) -> None:
+        """From the gradient at the layer's output, `[n, out, ...]`."""
+        if self.bias is None:
+            return
+        others = [dim for dim in range(1, slope.dim() + 1) if dim != 2]
+        for biases, slopes in zip(
+            self.clients.rows_alike(self.bias), self.clients.alike(slope), strict=True
+        ):
+            self._put(biases, slopes.sum(dim=others))
+
+    def _put(self, room: Tensor, gradient: Tensor) -> None:
         if self.keep == 0:  # there may be anything, and 0 times NaN is NaN
             torch.mul(gradient, self.scale, out=room)
         else:
             room.mul_(self.keep).add_(gradient, alpha=self.scale)
-
-    def put_biases(self, slope: Tensor) -> None:
-        """All clients', from the gradient at the layer's output, `[n, out, ...]`."""
-        if self.bias is None:
-            return
-        others = [dim for dim in range(slope.dim()) if dim != 1]
-        for bias, slopes in zip(self.bias, slope.split(self.sizes), strict=True):
-            self.put(bias, slopes.sum(dim=others))
 
 
 class Layer(Protocol):
@@ -145,8 +180,7 @@ class _Linear:
     def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
         before = slope @ self._weight if wanted else slope
         room.put_biases(slope)
-        for weight, x, slopes in room.clients(self._x, slope):
-            weight.addmm_(slopes.mT, x, beta=room.keep, alpha=room.scale)
+        room.put_products(slope, self._x)
         return before
 
 
@@ -167,8 +201,9 @@ class _Convolution:
         slope = _channels_last(slope) if self._last else slope.contiguous()
         before = self._gradients(self._x, slope, (True, False, False))[0] if wanted else slope
         room.put_biases(slope)
-        for weight, x, slopes in room.clients(self._x, slope):
-            room.put(weight, self._gradients(x, slopes, (False, True, False))[1])
+        room.put_weights(
+            lambda x, slopes: self._gradients(x, slopes, (False, True, False))[1], self._x, slope
+        )
         return before
 
     def _gradients(
@@ -194,8 +229,7 @@ class _FastConvolution:
     def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
         before = torch.empty_like(self._x)
         room.put_biases(slope)
-        for weight, x, slopes, x_slopes in room.clients(self._x, slope, before):
-            room.put(weight, self._convolution.backward(x, slopes, x_slopes))
+        room.put_weights(self._convolution.backward, self._x, slope, before)
         return before
 
 

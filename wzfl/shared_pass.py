@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wzfl.layers import Layer, Room, is_known, layer_of
+from wzfl.layers import Clients, Layer, Room, is_known, layer_of
 
 Pair = tuple[Tensor | None, Tensor | None]  # of weight and bias
+_Place = tuple[int, torch.Size]  # where they start in a flat vector, and their shape
 
 
 def supports(network: nn.Module) -> bool:
@@ -47,8 +48,9 @@ def gradients(
     Inputs `[n, ...]` and labels `[n]` are those of the first client, `sizes[0]` of them, then of the next.
     Returns the losses `[clients]`.
     """
-    rooms = [Room(*pair, list(sizes)) for pair in _views(network, out)]
-    return _pass(network, _views(network, weights), inputs, labels, rooms)
+    clients = Clients(sizes)
+    rooms = [Room(*pair, clients) for pair in _views(network, out)]
+    return _pass(network, _views(network, weights), inputs, labels, clients, rooms)
 
 
 @torch.no_grad()
@@ -68,8 +70,9 @@ def descend(
     losses = []
     for inputs, labels in batches:
         penalty = l2 / 2 * weights.square().sum() if l2 else 0
-        rooms = [Room(*pair, [len(labels)], keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
-        losses.append(_pass(network, views, inputs, labels, rooms)[0] + penalty)
+        client = Clients([len(labels)])
+        rooms = [Room(*pair, client, keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
+        losses.append(_pass(network, views, inputs, labels, client, rooms)[0] + penalty)
     return torch.stack(losses).mean()
 
 
@@ -78,11 +81,11 @@ def _pass(
     views: Sequence[Pair],
     inputs: Tensor,
     labels: Tensor,
+    clients: Clients,
     rooms: Sequence[Room],
 ) -> Tensor:
     """The losses; gradients go to `rooms`, one for each layer. Weights and biases are `views`."""
     assert isinstance(network, nn.Sequential)
-    sizes = rooms[0].sizes
     values, layers = inputs, list[Layer]()
     for module, (weight, bias) in zip(network, views, strict=True):
         layers.append(layer_of(module, weight, bias, values))
@@ -90,28 +93,37 @@ def _pass(
     losses = functional.cross_entropy(values, labels, reduction="none")
     slope = functional.softmax(values, dim=1)
     slope[torch.arange(len(slope), device=slope.device), labels] -= 1
-    for part in slope.split(sizes):
-        part /= len(part)
+    for slopes in clients.alike(slope):
+        slopes /= slopes.shape[1]
     # Nobody needs the gradient at the input of the first layer that has weights.
     first = next((n for n, room in enumerate(rooms) if room.weight is not None), len(layers))
     for number in reversed(range(first, len(layers))):
         slope = layers[number].backward(slope, rooms[number], wanted=number > first)
-    return torch.stack([part.mean() for part in losses.split(sizes)])
+    return torch.cat([part.mean(dim=1) for part in clients.alike(losses)])
 
 
 def _views(network: nn.Module, flat: Tensor) -> list[Pair]:
     """For each layer the weight and bias in `flat` `[..., dim]`, each `[..., *shape]`, or None."""
+    return [(_view(flat, weight), _view(flat, bias)) for weight, bias in _places(network)]
+
+
+def _view(flat: Tensor, place: _Place | None) -> Tensor | None:
+    if place is None:
+        return None
+    start, shape = place
+    return flat[..., start : start + shape.numel()].view(*flat.shape[:-1], *shape)
+
+
+@lru_cache(maxsize=16)
+def _places(network: nn.Module) -> list[tuple[_Place | None, _Place | None]]:
+    """For each layer where weight and bias are, and of which shape, or None."""
     assert isinstance(network, nn.Sequential)
-    views, start = [], 0
+    places, start = [], 0
     for layer in network:
-        pair: list[Tensor | None] = []
+        pair: list[_Place | None] = []
         for name in ("weight", "bias"):
             parameter = getattr(layer, name, None)
-            if parameter is None:
-                pair.append(None)
-                continue
-            part = flat[..., start : start + parameter.numel()]
-            pair.append(part.unflatten(-1, parameter.shape))
-            start += parameter.numel()
-        views.append((pair[0], pair[1]))
-    return views
+            pair.append(None if parameter is None else (start, parameter.shape))
+            start += 0 if parameter is None else parameter.numel()
+        places.append((pair[0], pair[1]))
+    return places
