@@ -199,7 +199,7 @@ def _sent(
     if public.sketches is not None:
         public = measured(updates, public)
         return tell(compressor.encode(updates, public), public), None
-    if not isinstance(compressor, ClientMemory) or state.client_memory is None:
+    if state.client_memory is None or not isinstance(compressor, ClientMemory):
         return compressor.encode(updates, public), None
     clients = torch.tensor(public.clients, device=updates.device)
     memory = state.client_memory[clients]
@@ -220,7 +220,7 @@ def _decoded(
     """Estimates and failures; a server that remembers its clients learns what was sent."""
     compressor, model = federation.compressor, federation.residual_model(state.side, clients)
     estimates, failed = decode(compressor, payloads, side, public, model)
-    if isinstance(compressor, ServerMemory) and state.server_memory is not None:
+    if state.server_memory is not None and isinstance(compressor, ServerMemory):
         memory = state.server_memory[clients]
         estimates, state.server_memory[clients] = compressor.received(memory, estimates, public)
     return estimates, failed

@@ -36,11 +36,9 @@ class Exchanged:
     lost: Tensor
     refused: Tensor
 
-    def columns(self) -> dict[str, Tensor]:
-        """What is known of each client, by name."""
-        every = {field.name: getattr(self, field.name) for field in fields(self)}
-        del every["ledger"]
-        return every
+    def table(self) -> Tensor:
+        """`[columns, clients]` float64: what is known of each client, in the order of `COLUMNS`."""
+        return torch.stack([getattr(self, name).double() for name in COLUMNS])
 
     @classmethod
     def nothing(cls, sent: list[bytes], energy: Tensor, scale: Tensor, refused: int) -> "Exchanged":
@@ -57,3 +55,6 @@ class Exchanged:
             lost=torch.ones_like(energy, dtype=torch.bool),
             refused=torch.full_like(energy, refused, dtype=torch.int64),
         )
+
+
+COLUMNS = tuple(field.name for field in fields(Exchanged) if field.name != "ledger")

@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
@@ -40,7 +41,7 @@ class Model:
         """The module itself; its own parameters mean nothing."""
         return self._module
 
-    @property
+    @cached_property
     def dim(self) -> int:
         return sum(parameter.numel() for parameter in self._module.parameters())
 

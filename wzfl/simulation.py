@@ -40,31 +40,29 @@ def run_round(
     if observe is not None:
         updates, side = (torch.cat(parts) for parts in zip(*received.vectors, strict=True))
         observe(round, updates, side)
-    energy, lost = received.column("energy"), received.column("lost")
+    observed = received.observed()
+    energy, lost = observed["energy"], observed["lost"] > 0
     if not bool(energy.isfinite().any()):
         raise Diverged(f"no update of round {round} is finite")
     if not bool(lost.all()):
         state.server.step(received.aggregate.result())
 
     ledger.join(received.ledger)
-    losses = received.column("losses").double()
     examples = [len(federation.shards[client].y) for client in sampled]
-    weights = torch.tensor(examples, device=losses.device).double()
+    weights = torch.tensor(examples).double()
     record = {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
-        "train_loss": float(losses @ weights / weights.sum()),
-        "nmse": mean_ratio(received.column("error"), energy),
-        "side_information_error": mean_ratio(received.column("side_error"), energy),
-        "decode_failures": int(received.column("failed").sum()),
+        "train_loss": float(observed["losses"] @ weights / weights.sum()),
+        "nmse": mean_ratio(observed["error"], energy),
+        "side_information_error": mean_ratio(observed["side_error"], energy),
+        "decode_failures": int(observed["failed"].sum()),
         "lost": int(lost.sum()),
-        "refused": int(received.column("refused").sum()),
-        "clients": client_records(
-            round, sampled, state.side.seen, federation.model.dim, received.column
-        ),
+        "refused": int(observed["refused"].sum()),
+        "clients": client_records(round, sampled, state.side.seen, federation.model.dim, observed),
     }
-    state.side.seen[torch.tensor(sampled)[~lost.cpu()]] = round
+    state.side.seen[torch.tensor(sampled)[~lost]] = round
     state.round = round
     return record
 
@@ -93,7 +91,7 @@ def _waves(
             [batch_seed(federation.seed, round, client) for client in clients],
         )
         received.join(receive(federation, state, cohort, public, watch))
-        heard = int((~received.column("lost")).sum())
+        heard = end - int(received.observed()["lost"].sum())
         if heard:
             gain = federation.residual_gain(state.side)
             policy.finish(state.side, received.aggregate.result(), heard, gain)

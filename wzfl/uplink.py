@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wzfl.cohort import Cohort
 from wzfl.exchange import exchange
+from wzfl.exchanged import COLUMNS
 from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.public import Public
@@ -31,34 +32,35 @@ class Received:
     Attributes:
         aggregate: of their estimates.
         ledger: has been shown their payloads.
-        columns: what was observed of each client, by name.
+        columns: `[columns, clients]` float64: losses, then `COLUMNS`.
         vectors: updates and side information, `[clients, dim]` of each group, where they are watched.
     """
 
     aggregate: Aggregate
     ledger: BitLedger = field(default_factory=BitLedger)
-    columns: dict[str, Tensor] = field(default_factory=dict)
+    columns: Tensor | None = None
     vectors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def observe(self, **columns: Tensor) -> None:
-        """`[clients]` each, of clients that follow.
+    def observe(self, columns: Tensor) -> None:
+        """Of clients that follow.
 
         Joined at once: a few numbers kept for each group lie between the blocks that vectors were in, which
         the next group's then no longer fit.
         """
-        for name, values in columns.items():
-            before = self.columns.get(name, values[:0])
-            self.columns[name] = torch.cat([before, values])
+        known = self.columns
+        self.columns = columns if known is None else torch.cat([known, columns], dim=1)
 
-    def column(self, name: str) -> Tensor:
-        """`[clients]`."""
-        return self.columns[name]
+    def observed(self) -> dict[str, Tensor]:
+        """`[clients]` float64 by name, where they are to be read: on a CPU."""
+        assert self.columns is not None
+        return dict(zip(("losses", *COLUMNS), self.columns.cpu(), strict=True))
 
     def join(self, other: "Received") -> "Received":
         """With what came of the clients that follow."""
         self.aggregate.join(other.aggregate)
         self.ledger.join(other.ledger)
-        self.observe(**other.columns)
+        if other.columns is not None:
+            self.observe(other.columns)
         self.vectors += other.vectors
         return self
 
@@ -100,11 +102,11 @@ def _group(
         clients = torch.tensor(public.clients, device=updates.device)
         side = federation.side_information.predict(state.side, clients)
         received.vectors.append((updates.clone(), side.clone()))
-    received.observe(losses=losses)
     parts = exchange(federation, state, updates, public)
     for part in parts:
         received.ledger.join(part.ledger)
-        received.observe(**part.columns())
+    table = torch.cat([part.table() for part in parts], dim=1)
+    received.observe(torch.cat([losses.double()[None], table]))
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
     lost = torch.cat([part.lost for part in parts])
