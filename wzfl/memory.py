@@ -25,7 +25,7 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
 def joined(parts: Sequence[bytes | memoryview]) -> bytes:
     """The parts one after the other."""
     sizes = [memoryview(part).nbytes for part in parts]
-    if sum(sizes) < _LARGE or torch.get_num_threads() == 1:
+    if sum(sizes) < _LARGE:
         return b"".join(parts)
     # Without a source it is not filled yet, which is for us to do before anyone else has it:
     # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize

@@ -30,6 +30,10 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
     """`[rows, bytes]` uint8: strings of one length, a row each; copied beside what the device is doing."""
     size = len(strings[0]) if strings else 0
     host = torch.empty(len(strings), size, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    if device.type == "cpu":
+        for row, string in zip(host, strings, strict=True):
+            row.copy_(as_tensor(string))
+        return host
     copies = _stream_of_copies(device) if device.type == "cuda" else None
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
         rows = torch.empty_like(host, device=device)
