@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import wzfl  # isort: skip  # before torch: see wzfl.openmp
+
 import torch
 from torch import Tensor
 
-import wzfl
 from wzfl.compressors import Compressor
 from wzfl.environment import keep_freed_memory
 from wzfl.exchange import decode, in_chunks

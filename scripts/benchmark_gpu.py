@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import wzfl  # isort: skip  # before torch: see wzfl.openmp
+
 import pandas as pd
 import torch
 from benchmark import DIMS
@@ -27,7 +29,6 @@ from benchmark_tables import WORKLOADS as MEANING
 from run_command import run_command
 from torch.profiler import ProfilerActivity, profile
 
-import wzfl
 from wzfl.client import Shard
 from wzfl.environment import compute_deterministically, describe_environment, keep_freed_memory
 from wzfl.errors import InputError

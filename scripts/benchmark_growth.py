@@ -20,11 +20,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import wzfl  # isort: skip  # before torch: see wzfl.openmp
+
 import torch
 from benchmark_codecs import decode_all, encode_all
 from benchmark_rounds import MODELS, SHAPE
 
-import wzfl
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State

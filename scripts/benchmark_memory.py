@@ -9,6 +9,8 @@ coordinate with side_information=last. Prints one JSON object.
 import argparse
 import json
 
+from wzfl.server import Server  # isort: skip  # before torch: see wzfl.openmp
+
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -18,7 +20,6 @@ from wzfl.config import build, conf_dir
 from wzfl.datasets import to_device
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import State
-from wzfl.server import Server
 from wzfl.simulation import simulate
 
 SETTINGS = [

@@ -16,9 +16,10 @@ from functools import partial
 from importlib.metadata import version
 from typing import NamedTuple
 
+import wzfl  # isort: skip  # before torch: see wzfl.openmp
+
 import torch
 
-import wzfl
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State

@@ -12,6 +12,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.openmp
+
 import hydra
 import torch
 from omegaconf import DictConfig
@@ -23,7 +25,6 @@ from wzfl.compressors import Compressor
 from wzfl.config import build, conf_dir
 from wzfl.datasets import Dataset, to_device
 from wzfl.environment import compute_deterministically, resolve_device
-from wzfl.errors import InputError
 from wzfl.exchange import Diverged
 from wzfl.federation import State
 from wzfl.server import Server

@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.openmp
+
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -31,7 +33,6 @@ from wzfl.environment import (
     keep_freed_memory,
     resolve_device,
 )
-from wzfl.errors import InputError
 from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory

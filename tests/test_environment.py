@@ -1,3 +1,4 @@
+import ast
 import ctypes
 import os
 import platform
@@ -12,6 +13,7 @@ import torch
 from wzfl import InputError, environment
 from wzfl.environment import describe_environment, keep_freed_memory, resolve_device
 
+PARTS = ("rounds", "codecs", "growth", "memory", "gpu")  # of scripts/benchmark.py
 PARENT = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
@@ -131,3 +133,30 @@ def test_what_a_system_lacks_is_done_without(monkeypatch):
     keep_freed_memory()
     assert environment._git_commit() is None
     assert environment._processor() == platform.processor()
+
+
+@pytest.mark.parametrize(
+    ("told", "turns"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")],
+)
+def test_how_long_openmp_waits_is_said_before_torch_unless_the_user_did(told, turns):
+    kept = {key: os.environ[key] for key in os.environ if "OMP" not in key}
+    script = "import os, wzfl; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=kept | told, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == turns
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "record_updates", *(f"benchmark_{part}" for part in PARTS)]
+)
+def test_what_trains_imports_wzfl_before_torch(name):
+    path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
+    imported = [
+        getattr(node, "module", None) or node.names[0].name
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    packages = [module.split(".")[0] for module in imported]
+    assert packages.index("wzfl") < packages.index("torch")
