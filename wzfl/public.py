@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import gcd
+from math import gcd, inf
 
 import numpy as np
 import torch
@@ -63,11 +63,11 @@ class Public:
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
         scale = torch.zeros(len(clients)) if self.scale is None else self.scale.float()
-        told = scale.cpu()  # once: to ask a GPU is to wait until it has done all it was told to do
-        if told.shape != (len(clients),) or not bool(((told >= 0) & told.isfinite()).all()):
+        told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told to do
+        if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
             raise InputError(
                 f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
-                f" got {tuple(told.shape)}: {told.tolist()[:5]}"
+                f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
             )
         plans = tuple(self.plans) or (b"",) * len(clients)
         if len(plans) != len(clients):
@@ -82,7 +82,7 @@ class Public:
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
-        object.__setattr__(self, "_scales", tuple(told.tolist()))
+        object.__setattr__(self, "_scales", tuple(told))
 
     def to(self, device: torch.device | str) -> "Public":
         sketches = None if self.sketches is None else self.sketches.to(device)
