@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
+import torch
 from benchmark_tables import COMPRESSORS, PEERS, WORKLOADS, growth_figure, summary
 from run_command import run_command
 
+from wzfl.environment import describe_environment
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS
 from wzfl.plots import save
@@ -27,11 +29,12 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
 ALL = ["none", *COMPRESSORS]
 DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
+DIMENSIONS = (10**4, 10**5, 10**6, 10**7, 3 * 10**7, 10**8)
 GROWTH = [
     *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
     *(["cnn_clients", n, "--compressor", c] for c in ALL[:2] for n in (10, 100, 1000)),
     *(["cnn_clients", n, "--precision", "int8"] for n in (10, 100, 1000)),
-    *(["dimension", 10**n, "--compressor", c] for c in COMPRESSORS for n in range(4, 9)),
+    *(["dimension", n, "--compressor", c] for c in COMPRESSORS for n in DIMENSIONS),
     *(["population", 10**n, "--precision", p] for p in PRECISIONS for n in (2, 3, 4)),
     ["population", 10**5, "--precision", "int8", "--capacity", 10**4],
 ]
@@ -54,7 +57,8 @@ def main() -> None:
         "memory": memory,
     }
     for part in arguments.parts:
-        table = pd.DataFrame(measure[part](arguments))
+        commit = describe_environment(torch.device("cpu"))["git_commit"]
+        table = pd.DataFrame(measure[part](arguments)).assign(commit=commit)
         table.to_csv(folder / f"{part}.csv", index=False)
         if part == "growth" and len(table):
             save(growth_figure(table), folder, "growth")
@@ -131,7 +135,7 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time and peak memory against clients, dimension and population, a process for each point."""
     rows = []
     for what, size, *options in GROWTH:
-        count = "1" if what == "cnn_clients" else "3"
+        count = "1" if what == "cnn_clients" else "5"
         common = ["--threads", str(arguments.threads), "--repetitions", count]
         for done in run(
             [*script("benchmark_growth"), what, str(size), *map(str, options), *common]

@@ -23,7 +23,7 @@ WORKLOADS = {
 }
 COMPRESSORS = ["wyner_ziv", "eden", "qsgd", "signsgd", "topk"]
 # Sizes from which on fixed costs and caches no longer matter.
-LARGE = {"clients": 30, "cnn_clients": 10, "dimension": 10**6}
+LARGE = {"clients": 30, "cnn_clients": 10, "dimension": 10**7}
 
 
 def summary(folder: Path) -> str:
@@ -32,8 +32,8 @@ def summary(folder: Path) -> str:
     parts = [
         "# Speed\n",
         f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
-        f" torch {torch.__version__}, commit {machine['git_commit']}. Medians; seconds of every"
-        " repetition are in the CSV files. Made by `make benchmark`.\n",
+        f" torch {torch.__version__}. Medians; seconds of every repetition are in the CSV files."
+        " Made by `make benchmark`.\n",
     ]
     tables = {
         "rounds": round_table,
@@ -45,8 +45,10 @@ def summary(folder: Path) -> str:
     for part, table in tables.items():
         path = folder / f"{part}.csv"
         if path.is_file():
-            title, frame = table(pd.read_csv(path, keep_default_na=False))
-            parts += [f"## {title}\n", frame.to_markdown(index=False, floatfmt=".4g"), ""]
+            rows = pd.read_csv(path, keep_default_na=False)
+            title, frame = table(rows)
+            commit = f"Measured at commit {', '.join(rows.commit.unique())}.\n"
+            parts += [f"## {title}\n", commit, frame.to_markdown(index=False, floatfmt=".4g"), ""]
     return "\n".join(parts)
 
 

@@ -44,10 +44,11 @@ def test_the_summary_has_medians_and_ratios(tmp_path):
         for system, seconds in times.items()
         for each in seconds
     ]
-    pd.DataFrame(rows).to_csv(tmp_path / "rounds.csv", index=False)
+    pd.DataFrame(rows).assign(commit="a1b2").to_csv(tmp_path / "rounds.csv", index=False)
     text = benchmark_tables.summary(tmp_path)
     assert "| FedSGD, MLP: 20 clients, one gradient each on 64 examples | 20 (15-25) |" in text
     assert "| 40 (40-40) |" in text
+    assert "Measured at commit a1b2.\n" in text
     assert " 0.5 |" in text
 
 
@@ -86,15 +87,16 @@ def test_growth_has_exponents_and_a_figure(tmp_path):
     rows = [
         {
             "what": what,
-            "size": 10**power,
+            "size": round(10**power),
             "compressor": "eden",
             "precision": "float32",
             "capacity": None,
             "seconds": 1e-6 * 10 ** (1.05 * power),
             "peak_memory_bytes": 2**30,
+            "commit": "a1b2",
         }
         for what in ("clients", "dimension", "population")
-        for power in (6, 7, 8)
+        for power in (7, 7.5, 8)
     ]
     table = pd.DataFrame(rows)
     table.to_csv(tmp_path / "growth.csv", index=False)
