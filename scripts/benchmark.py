@@ -193,7 +193,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=7, help="timed rounds in a turn")
-    parser.add_argument("--turns", type=int, default=2, help="how often each system is started")
+    parser.add_argument("--turns", type=int, default=3, help="how often each system is started")
     parser.add_argument("--results-dir", default="results")
     arguments = parser.parse_args()
     if min(arguments.threads, arguments.repetitions, arguments.turns) < 1:

@@ -102,13 +102,13 @@ def start(
 
 
 def timed(arguments: argparse.Namespace, step: Callable[[int], object]) -> list[float]:
-    """The seconds of each repetition after the first."""
+    """The seconds of each repetition after two others, in which the process gets its memory."""
     seconds = []
-    for number in range(1, arguments.repetitions + 2):
+    for number in range(1, arguments.repetitions + 3):
         begin = time.perf_counter()
         step(number)
         seconds.append(time.perf_counter() - begin)
-    return seconds[1:]
+    return seconds[2:]
 
 
 def parse() -> argparse.Namespace:

@@ -83,7 +83,7 @@ def keep_freed_memory() -> None:
         return
     glibc.mallopt(_M_MMAP_MAX, 0)  # no block straight from the system, to which it would go back
     glibc.mallopt(_M_ARENA_MAX, 1)  # one heap, so that threads reuse each other's blocks
-    glibc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    glibc.mallopt(_M_TRIM_THRESHOLD, -1)  # never
 
 
 def compute_deterministically() -> None:
