@@ -63,7 +63,7 @@ class Public:
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
         scale = torch.zeros(len(clients)) if self.scale is None else self.scale.float()
-        told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told to do
+        told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told
         if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
             raise InputError(
                 f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
