@@ -42,6 +42,11 @@ def test_symbols_and_sums_are_their_formulas(bits):
     assert sums.tolist() == [every_fourth(row) for row in blocks]
 
 
+def test_sums_are_exact_where_float32_would_round():
+    blocks = (torch.arange(2**21) % 251).float()[None]
+    assert modulo.sums(blocks).tolist() == [every_fourth(blocks[0].long().tolist())]
+
+
 @pytest.mark.parametrize("dithered", [True, False])
 def test_a_symbol_stands_for_the_value_nearest_to_what_is_expected(dithered):
     """In the middle of its cell less the dither, or at its start; a whole number of periods away."""
