@@ -13,7 +13,7 @@ import torch
 from wzfl import InputError, environment
 from wzfl.environment import describe_environment, keep_freed_memory, resolve_device
 
-PARTS = ("rounds", "codecs", "growth", "memory", "gpu")  # of scripts/benchmark.py
+BENCHMARKS = ("rounds", "codecs", "growth", "memory", "gpu")  # scripts/benchmark_*.py
 PARENT = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
@@ -149,7 +149,7 @@ def test_how_long_openmp_waits_is_said_before_torch_unless_the_user_did(told, tu
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "record_updates", *(f"benchmark_{part}" for part in PARTS)]
+    "name", ["train", "record_updates", *(f"benchmark_{part}" for part in BENCHMARKS)]
 )
 def test_what_trains_imports_wzfl_before_torch(name):
     path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
