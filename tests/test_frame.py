@@ -10,12 +10,13 @@ BODY, AGREED = b"some body", b"agreed"
 
 
 def seal(body, codec, dim, agreed):
-    return framed(body, codec, dim, checksum(body, codec, dim, agreed))
+    (payload,) = framed([body], codec, dim, [checksum(body, codec, dim, agreed)])
+    return payload
 
 
 def unseal(payload, codec, dim, agreed):
     body = unframed(payload, codec, dim)
-    check(payload, codec, dim, agreed)
+    check(payload, agreed)
     return body
 
 

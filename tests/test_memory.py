@@ -11,16 +11,20 @@ from wzfl.threads import in_shares
 PARTS = [b"head", memoryview(bytes(range(256)) * 2000), b"", bytearray(b"x" * 300_000), b"end"]
 
 
-@pytest.mark.parametrize("parts", [PARTS, PARTS[:1], []], ids=["large", "small", "empty"])
-def test_a_string_is_its_parts(parts, threads):
-    whole = joined(parts)
-    assert whole == b"".join(parts)
-    assert type(whole) is bytes
+@pytest.mark.parametrize(
+    "rows",
+    [[PARTS], [PARTS[:1], PARTS, [], PARTS[1:], PARTS[2:3]], [[]], []],
+    ids=["large", "several", "empty", "none"],
+)
+def test_a_string_is_its_parts(rows, threads):
+    strings = joined(rows)
+    assert strings == [b"".join(parts) for parts in rows]
+    assert all(type(string) is bytes for string in strings)
 
 
 def test_floats_are_joined_as_bytes(threads):
     floats = torch.arange(100_000.0).numpy()
-    assert joined([b"a", floats.data]) == b"a" + floats.tobytes()
+    assert joined([[b"a", floats.data]]) == [b"a" + floats.tobytes()]
 
 
 def test_a_tensor_of_a_string_copies_nothing():

@@ -8,7 +8,7 @@ client, scale or yaml is refused like a damaged one. It guards against accidents
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import xxhash
 
@@ -21,17 +21,21 @@ _CHECKSUM = struct.Struct("<I")
 OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
 
 
-def framed(body: Sequence[bytes | memoryview], codec: int, dim: int, checksum: int) -> bytes:
-    """The payload that carries the parts of `body`."""
-    return joined([_HEADER.pack(VERSION, codec, dim), *body, _CHECKSUM.pack(checksum)])
+def framed(
+    bodies: Sequence[Sequence[bytes | memoryview]],
+    codec: int,
+    dim: int,
+    checksums: Sequence[int],
+) -> list[bytes]:
+    """The payloads that carry the bodies, each of which is in parts."""
+    header = _HEADER.pack(VERSION, codec, dim)
+    pairs = zip(bodies, checksums, strict=True)
+    return joined([header, *body, _CHECKSUM.pack(checksum)] for body, checksum in pairs)
 
 
 def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
     """That of the payload that carries `body`; `agreed` is what the decoder must know as well."""
-    digest = xxhash.xxh3_64(_HEADER.pack(VERSION, codec, dim))
-    for part in (*body, agreed):
-        digest.update(part)
-    return digest.intdigest() & 0xFFFFFFFF
+    return _checksum([_HEADER.pack(VERSION, codec, dim), *body, agreed])
 
 
 def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
@@ -53,15 +57,23 @@ def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
     return memoryview(payload)[_HEADER.size : -_CHECKSUM.size]
 
 
-def check(payload: bytes, codec: int, dim: int, agreed: bytes) -> None:
-    """Raises `PayloadError` unless the payload is as it was made, by an encoder that agrees.
+def check(payload: bytes, agreed: bytes) -> None:
+    """Raises `PayloadError` unless the payload, which has a body, is as an encoder made it that agrees.
 
     Else it is damaged, or was made for another client, round, scale or compressor setting.
     """
-    (got,) = _CHECKSUM.unpack(memoryview(payload)[-_CHECKSUM.size :])
-    expected = checksum([unframed(payload, codec, dim)], codec, dim, agreed)
+    whole = memoryview(payload)
+    (got,) = _CHECKSUM.unpack(whole[-_CHECKSUM.size :])
+    expected = _checksum([whole[: -_CHECKSUM.size], agreed])
     if got != expected:
         raise PayloadError(
             f"got checksum {got:08x}, expected {expected:08x}: the payload is damaged, or was"
             " made for another client, round, scale or compressor setting"
         )
+
+
+def _checksum(parts: Iterable[bytes | memoryview]) -> int:
+    digest = xxhash.xxh3_64()
+    for part in parts:
+        digest.update(part)
+    return digest.intdigest() & 0xFFFFFFFF

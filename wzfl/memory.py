@@ -2,7 +2,7 @@
 
 import ctypes
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -22,15 +22,25 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
     return torch.from_numpy(np.frombuffer(string, np.uint8))
 
 
-def joined(parts: Sequence[bytes | memoryview]) -> bytes:
-    """The parts one after the other."""
-    sizes = [memoryview(part).nbytes for part in parts]
-    if sum(sizes) < _LARGE:
-        return b"".join(parts)
-    # Without a source it is not filled yet, which is for us to do before anyone else has it:
-    # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
-    whole: bytes = _new_string(None, sum(sizes))
-    for part, room in zip(parts, as_tensor(whole).split(sizes), strict=True):
-        if len(room):
-            room.copy_(as_tensor(part))
-    return whole
+def joined(rows: Iterable[Sequence[bytes | memoryview]]) -> list[bytes]:
+    """Of each row its parts, one after the other."""
+    strings, rooms, sources = list[bytes](), list[Tensor](), list[Tensor]()
+    for row in rows:
+        parts = [part for part in (memoryview(each) for each in row) if part.nbytes]
+        sizes = [part.nbytes for part in parts]
+        if sum(sizes) < _LARGE:
+            strings.append(b"".join(parts))
+            continue
+        # Without a source it is not filled yet, which is for us to do before anyone else has it:
+        # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
+        strings.append(_new_string(None, sum(sizes)))
+        rooms += as_tensor(strings[-1]).split_with_sizes(sizes)
+        sources += map(as_tensor, parts)
+    copy_all(rooms, sources)
+    return strings
+
+
+def copy_all(rooms: list[Tensor], sources: list[Tensor]) -> None:
+    """Each source to its room, in one call: whoever returns to Python waits for its lock."""
+    if rooms:
+        torch._foreach_copy_(rooms, sources)

@@ -1,7 +1,6 @@
 """What every compressor does around its own format: check what comes in, seal what goes out."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate
 
@@ -73,10 +72,11 @@ def seal_parts(
     public: Public,
 ) -> list[bytes]:
     """One framed payload per body, which is in parts."""
-    codec, rows = compressor.wire_id, list(zip(bodies, _agreed(compressor, public), strict=True))
-    size = sum(memoryview(part).nbytes for body, _ in rows for part in body)
+    codec, bodies = compressor.wire_id, list(bodies)
+    rows = list(zip(bodies, _agreed(compressor, public), strict=True))
+    size = sum(memoryview(part).nbytes for body in bodies for part in body)
     sums = in_shares(lambda row: checksum(row[0], codec, dim, row[1]), rows, size)
-    return [framed(body, codec, dim, sum) for (body, _), sum in zip(rows, sums, strict=True)]
+    return framed(bodies, codec, dim, sums)
 
 
 def open_rows(
@@ -84,7 +84,7 @@ def open_rows(
 ) -> list[memoryview]:
     """The bodies, or a `PayloadError` that names the client."""
     bodies = unchecked_rows(compressor, payloads, dim, public)
-    check_rows(compressor, payloads, dim, public)
+    check_rows(compressor, payloads, public)
     return bodies
 
 
@@ -96,18 +96,22 @@ def unchecked_rows(
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
     bodies = []
     for payload, client in zip(payloads, public.clients, strict=True):
-        with _names(client):
+        try:
             bodies.append(unframed(payload, compressor.wire_id, dim))
+        except PayloadError as error:
+            raise _of(client, error) from None
     return bodies
 
 
-def check_rows(compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public) -> None:
+def check_rows(compressor: Compressor, payloads: Sequence[bytes], public: Public) -> None:
     """Raises `PayloadError` that names the client whose payload is not as it was made."""
 
     def check_one(row: tuple[bytes, int, bytes]) -> None:
         payload, client, agreed = row
-        with _names(client):
-            check(payload, compressor.wire_id, dim, agreed)
+        try:
+            check(payload, agreed)
+        except PayloadError as error:
+            raise _of(client, error) from None
 
     rows = list(zip(payloads, public.clients, _agreed(compressor, public), strict=True))
     in_shares(check_one, rows, sum(map(len, payloads)))
@@ -172,13 +176,9 @@ def finite(estimates: Tensor, public: Public) -> Tensor:
     return estimates
 
 
-@contextmanager
-def _names(client: int) -> Iterator[None]:
-    """Says of whom a payload is that can not be read."""
-    try:
-        yield
-    except PayloadError as error:
-        raise PayloadError(f"payload of client {client}: {error}") from None
+def _of(client: int, error: PayloadError) -> PayloadError:
+    """That says whose payload can not be read."""
+    return PayloadError(f"payload of client {client}: {error}")
 
 
 def _agreed(compressor: Compressor, public: Public) -> list[bytes]:

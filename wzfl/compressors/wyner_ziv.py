@@ -137,7 +137,7 @@ class WynerZiv:
         # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
         at_once = side.is_cpu or not planned
         if at_once:
-            check_rows(self, payloads, dim, public)
+            check_rows(self, payloads, public)
         expected = allocation.gather(self._rotate(side, public), public)
         noise = None
         if self.rounding == "dither":
@@ -162,7 +162,7 @@ class WynerZiv:
             residual *= dim / allocation.count
         residual = self._rotate_back(allocation.scatter(residual, public), public)
         if not at_once:
-            check_rows(self, payloads, dim, public)
+            check_rows(self, payloads, public)
         failed = check.differs(sums)
         return finite(self._on_failure(residual, failed, scale).add_(side), public), failed
 

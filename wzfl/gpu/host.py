@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.memory import as_tensor
+from wzfl.memory import as_tensor, copy_all
 
 
 def to_host(rows: Tensor) -> np.ndarray:
@@ -31,8 +31,7 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
     size = len(strings[0]) if strings else 0
     host = torch.empty(len(strings), size, dtype=torch.uint8, pin_memory=device.type == "cuda")
     if device.type == "cpu":
-        for row, string in zip(host, strings, strict=True):
-            row.copy_(as_tensor(string))
+        copy_all(list(host), [as_tensor(string) for string in strings])
         return host
     copies = _stream_of_copies(device) if device.type == "cuda" else None
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
