@@ -34,10 +34,10 @@ class Diverged(ArithmeticError):
 def exchange(
     federation: Federation, state: State, updates: Tensor, public: Public
 ) -> list[Exchanged]:
-    """Sends `updates` `[clients, dim]`, which are overwritten by what the server decodes.
+    """Sends `updates` `[clients, dim]`; `state` learns of it.
 
-    `state` learns of it. Clients are those of `public`, in order over the parts. A client whose update is
-    not finite sends nothing; where nothing was received, the estimate is 0.
+    Clients are those of `public`, in order over the parts. A client whose update is not finite sends
+    nothing, and its update becomes 0.
     """
 
     def some(rows: slice) -> list[Exchanged]:
@@ -126,8 +126,7 @@ def _first_read(
             return replace(part, refused=part.refused + refused)
         except PayloadError:
             refused += 1
-    updates.zero_()
-    return Exchanged.nothing(sent, energy, public.scale, refused)
+    return Exchanged.nothing(sent, torch.zeros_like(updates), energy, public.scale, refused)
 
 
 def _read(
@@ -139,7 +138,7 @@ def _read(
     energy: Tensor,
     public: Public,
 ) -> Exchanged:
-    """What comes of clients of each of whom a payload was received; `updates` becomes the estimates.
+    """What comes of clients of each of whom a payload was received.
 
     Raises:
         PayloadError: one can not be read; then nothing has happened.
@@ -170,9 +169,8 @@ def _read(
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
     policy.learn(state.side, clients, estimates, failed, federation.residual_gain(state.side))
-    updates.copy_(estimates)
     return Exchanged(
-        *(ledger, energy, error, side_error, side_energy),
+        *(ledger, estimates, energy, error, side_error, side_energy),
         *(public.scale, payload_bytes, failed),
         lost=torch.zeros_like(failed),
         refused=torch.zeros_like(payload_bytes),

@@ -10,10 +10,11 @@ from wzfl.ledger import BitLedger
 
 @dataclass(frozen=True, eq=False)
 class Exchanged:
-    """What is known, to an observer of both ends, of one exchange; tensors are `[clients]`.
+    """What is known, to an observer of both ends, of one exchange; other tensors are `[clients]`.
 
     Attributes:
         ledger: has been shown what was sent.
+        estimates: `[clients, dim]`, what the server decoded; 0 where nothing was received.
         energy: |update|**2; NaN if it is not finite.
         error: |estimate - update|**2; NaN where nothing was received, as the next two.
         side_error: |side information - update|**2.
@@ -26,6 +27,7 @@ class Exchanged:
     """
 
     ledger: BitLedger
+    estimates: Tensor
     energy: Tensor
     error: Tensor
     side_error: Tensor
@@ -38,15 +40,18 @@ class Exchanged:
 
     def table(self) -> Tensor:
         """`[columns, clients]` float64: what is known of each client, in the order of `COLUMNS`."""
-        return torch.stack([getattr(self, name).double() for name in COLUMNS])
+        # All are float64 where some are.
+        return torch.stack([getattr(self, name) for name in COLUMNS])
 
     @classmethod
-    def nothing(cls, sent: list[bytes], energy: Tensor, scale: Tensor, refused: int) -> "Exchanged":
-        """Of one client, of whom nothing was read; `energy` may be infinite."""
+    def nothing(
+        cls, sent: list[bytes], zeros: Tensor, energy: Tensor, scale: Tensor, refused: int
+    ) -> "Exchanged":
+        """Of one client, of whom nothing was read; `zeros` are the estimate, `energy` may be infinite."""
         ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
         ledger.sent_up(sent)
         return cls(
-            ledger,
+            *(ledger, zeros),
             torch.where(energy.isfinite(), energy, torch.nan),
             *(unknown, unknown, unknown),
             scale,
@@ -57,4 +62,6 @@ class Exchanged:
         )
 
 
-COLUMNS = tuple(field.name for field in fields(Exchanged) if field.name != "ledger")
+COLUMNS = tuple(
+    field.name for field in fields(Exchanged) if field.name not in ("ledger", "estimates")
+)

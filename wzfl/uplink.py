@@ -110,4 +110,7 @@ def _group(
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
     lost = torch.cat([part.lost for part in parts])
-    received.aggregate.add(updates, examples * ~lost)
+    # Added in one piece: the number of parts depends on that of threads, and rounding on what is added.
+    estimates = [part.estimates for part in parts]
+    whole = estimates[0] if len(estimates) == 1 else torch.cat(estimates)
+    received.aggregate.add(whole, examples * ~lost)
