@@ -45,12 +45,18 @@ def unpack_row(packed: np.ndarray, bits: int, symbols: np.ndarray) -> None:
     whole = count // 8
     words = symbols[: 8 * whole].view(np.uint64)
     for plane in range(bits):
-        shift = plane * count % 8
+        place, shift = np.uint64(plane), plane * count % 8
         planes = packed[plane * count // 8 :]
-        for index in range(whole):
-            words[index] |= _SPREAD[_get(planes, index, shift)] << np.uint64(plane)
+        if shift:
+            left, right = np.uint64(shift), np.uint64(8 - shift)
+            for index in range(whole):
+                octet = np.uint64(planes[index]) << left | np.uint64(planes[index + 1]) >> right
+                words[index] |= _SPREAD[octet & np.uint64(255)] << place
+        else:
+            for index in range(whole):
+                words[index] |= _SPREAD[planes[index]] << place
         if count % 8:
-            last = _get(planes, whole, shift)
+            last = _last(planes, whole, shift)
             for index in range(8 * whole, count):
                 symbols[index] |= ((last >> (7 - index % 8)) & 1) << plane
 
@@ -74,7 +80,8 @@ def _put(planes: np.ndarray, index: int, shift: int, octet: np.uint64) -> None:
 
 
 @compiled
-def _get(planes: np.ndarray, index: int, shift: int) -> int:
+def _last(planes: np.ndarray, index: int, shift: int) -> int:
+    """The octet at `index`, which may end where the planes do."""
     both = int(planes[index]) << 8
     if shift and index + 1 < len(planes):
         both |= int(planes[index + 1])
