@@ -35,7 +35,9 @@ class Shard:
         sizes, first = [len(each) for each in rows], shards[0]
         x = first.x.new_empty(sum(sizes), *first.x.shape[1:])
         y = first.y.new_empty(sum(sizes))
-        for shard, wanted, *room in zip(shards, rows, x.split(sizes), y.split(sizes), strict=True):
+        for shard, wanted, *room in zip(
+            shards, rows, x.split_with_sizes(sizes), y.split_with_sizes(sizes), strict=True
+        ):
             wanted = wanted.to(y.device)
             for examples, place in zip((shard.x, shard.y), room, strict=True):
                 torch.index_select(examples, 0, wanted, out=place)

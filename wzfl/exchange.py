@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wzfl.channel import Perfect
-from wzfl.compressors import Compressor, Planned, SideInformed
+from wzfl.compressors import Compressor, is_planned, is_side_informed
 from wzfl.errors import PayloadError
 from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
@@ -70,9 +70,9 @@ def decode(
 
     `model` is what `public.plans` came from.
     """
-    if isinstance(compressor, Planned):
+    if is_planned(compressor):
         return compressor.decode_checked(payloads, side, public, model)
-    if isinstance(compressor, SideInformed):
+    if is_side_informed(compressor):
         return compressor.decode_checked(payloads, side, public)
     nothing_failed = torch.zeros(len(side), dtype=torch.bool, device=side.device)
     return compressor.decode(payloads, side, public), nothing_failed

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wzfl.channel import Channel, Perfect
 from wzfl.client import ClientWork, Shard
-from wzfl.compressors import Compressor, Planned, SideInformed
+from wzfl.compressors import Compressor, Planned, SideInformed, is_side_informed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.models import Model
@@ -84,7 +84,7 @@ class Federation:
 
     def residual_gain(self, memory: Memory) -> float:
         """Energy of decoded over true residuals, as the side information plans for it."""
-        if isinstance(self.compressor, SideInformed):
+        if is_side_informed(self.compressor):
             ratio = self.side_information.planned_ratio(memory)
             return self.compressor.residual_gain(self.model.dim, ratio)
         return 1.0

@@ -23,11 +23,11 @@ class Clients:
 
     def each(self, examples: Tensor) -> Sequence[Tensor]:
         """Each client's part of `[n, ...]`."""
-        return examples.split(self._sizes)
+        return examples.split_with_sizes(self._sizes)
 
     def alike(self, examples: Tensor) -> list[Tensor]:
         """`[clients, n, ...]` of neighbours who have the same number of examples."""
-        parts = examples.split([clients * size for clients, size in self._runs])
+        parts = examples.split_with_sizes([clients * size for clients, size in self._runs])
         return [
             part.view(*run, *examples.shape[1:])
             for part, run in zip(parts, self._runs, strict=True)
@@ -35,7 +35,7 @@ class Clients:
 
     def rows_alike(self, rows: Tensor) -> Sequence[Tensor]:
         """The same of what has a row per client."""
-        return rows.split([clients for clients, _ in self._runs])
+        return rows.split_with_sizes([clients for clients, _ in self._runs])
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,9 @@ def largest_magnitudes(vectors: Tensor) -> Tensor:
 def _by_rows(kernel: Callable[..., np.ndarray], *matrices: Tensor) -> Tensor:
     """What `kernel` makes of each row, on all cores."""
     whole = [matrix.detach().float().contiguous() for matrix in matrices]
-    parts = min(torch.get_num_threads(), max(1, len(whole[0])))
+    parts = min(torch.get_num_threads(), len(whole[0]))
+    if parts < 2:
+        return torch.from_numpy(kernel(*(matrix.numpy() for matrix in whole)))
     split = zip(*(matrix.tensor_split(parts) for matrix in whole), strict=True)
     results = in_threads(lambda some: kernel(*(part.numpy() for part in some)), split)
     return torch.from_numpy(np.concatenate(results))

@@ -8,7 +8,7 @@ A compressor is a frozen dataclass of hyperparameters that keeps nothing between
 a file here, a yaml of the same name in conf/compressor/. The tests find it there.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
 
@@ -110,3 +110,13 @@ class Planned(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """As that of `SideInformed`; `model` is the one that `public.plans` came from."""
         ...
+
+
+def is_side_informed(compressor: Compressor) -> TypeGuard[SideInformed]:
+    """As `isinstance`, which takes Python 30 microseconds to find out every time."""
+    return issubclass(type(compressor), SideInformed)
+
+
+def is_planned(compressor: Compressor) -> TypeGuard[Planned]:
+    """The same of the other protocol."""
+    return issubclass(type(compressor), Planned)
