@@ -1,7 +1,9 @@
 """QSGD as in its theory: levels of the 2-norm, Elias coded."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -61,12 +63,8 @@ class QSGDElias:
         updates = checked(updates, public)
         dim = updates.shape[1]
         noise = public.uniform("rounding", dim).cpu().numpy()
-        bodies = []
-        for row, row_noise in zip(updates.cpu().numpy(), noise, strict=True):
-            magnitudes = np.abs(row.astype(np.float64))
-            step = self._step(magnitudes, row_noise)
-            bodies.append(_to_bytes(row < 0, _levels(magnitudes, step, row_noise), step, self.code))
-        return seal_rows(self, bodies, dim, public)
+        pairs = zip(updates.cpu().numpy(), noise, strict=True)
+        return seal_rows(self, [self._body(*pair) for pair in pairs], dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -76,24 +74,34 @@ class QSGDElias:
         )
         return finite(estimates.to(side.device), public)
 
-    def _step(self, magnitudes: np.ndarray, noise: np.ndarray) -> float:
-        """The smallest distance of levels whose code fits, found by bisection; a float32."""
-        largest = float(magnitudes.max())
-        if largest == 0:
-            return 1.0
-        budget = self.bitrate * len(magnitudes) - 8 * _HEADER.size
-        low, high = np.log(largest) - 21, np.log(largest) + 21  # 2**30 levels; next to none
-        for _ in range(_SEARCH_STEPS):
-            middle = (low + high) / 2
-            step = _float32(np.exp(middle))
-            bits = kernel.coded_bits(
-                magnitudes, step, noise, LARGEST - 2, lengths_by_digits(self.code)
-            )
-            if min(bits) <= budget:
-                high = middle
-            else:
-                low = middle
-        return _float32(np.exp(high))
+    def _body(self, update: np.ndarray, noise: np.ndarray) -> bytes:
+        magnitudes = np.abs(update.astype(np.float64))
+
+        @cache
+        def bits(step: float) -> tuple[int, int]:
+            """Of the code for few nonzero levels, and of that for many."""
+            lengths = lengths_by_digits(self.code)
+            return kernel.coded_bits(magnitudes, step, noise, LARGEST - 2, lengths)
+
+        budget = self.bitrate * len(update) - 8 * _HEADER.size
+        step = _smallest(lambda step: min(bits(step)) <= budget, float(magnitudes.max()))
+        few, many = bits(step)
+        levels = _levels(magnitudes, step, noise)
+        return _to_bytes(update < 0, levels, step, self.code, sparse=few <= many)
+
+
+def _smallest(fits: Callable[[float], bool], largest: float) -> float:
+    """The smallest distance of levels, a float32, whose code fits; by bisection."""
+    if largest == 0:
+        return 1.0
+    low, high = np.log(largest) - 21, np.log(largest) + 21  # 2**30 levels; next to none
+    for _ in range(_SEARCH_STEPS):
+        middle = (low + high) / 2
+        if fits(_float32(np.exp(middle))):
+            high = middle
+        else:
+            low = middle
+    return _float32(np.exp(high))
 
 
 def _float32(step: float) -> float:
@@ -112,15 +120,16 @@ def _gaps(places: np.ndarray) -> np.ndarray:
     return np.diff(places, prepend=-1)
 
 
-def _to_bytes(negative: np.ndarray, magnitudes: np.ndarray, step: float, code: str) -> bytes:
-    places = np.flatnonzero(magnitudes)
-    signs = negative[places].astype(np.uint8)
-    sparse = [encode(_gaps(places), code), encode(magnitudes[places], code), signs]
-    dense = [encode(magnitudes + 1, code), signs]
-    if sum(map(len, sparse)) <= sum(map(len, dense)):
-        header, bits = _HEADER.pack(step, len(places)), sparse
+def _to_bytes(
+    negative: np.ndarray, levels: np.ndarray, step: float, code: str, sparse: bool
+) -> bytes:
+    places = np.flatnonzero(levels)
+    if sparse:
+        header = _HEADER.pack(step, len(places))
+        numbers = [_gaps(places), levels[places]]
     else:
-        header, bits = _HEADER.pack(step, _DENSE), dense
+        header, numbers = _HEADER.pack(step, _DENSE), [levels + 1]
+    bits = [*(encode(each, code) for each in numbers), negative[places].view(np.uint8)]
     return header + np.packbits(np.concatenate(bits)).tobytes()
 
 
