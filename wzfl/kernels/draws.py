@@ -47,15 +47,21 @@ def flip_signs(key: np.uint64, offset: int, values: np.ndarray) -> None:
     """
     start = 0
     while start < len(values):
-        position = offset + start
-        half = word(key, position // 64) >> np.uint64(32 * (position // 32 % 2))
-        flips = np.uint32(~half & np.uint64(0xFFFFFFFF))
-        first = position % 32
+        flips, first = _flips(key, offset + start), (offset + start) % 32
         count = min(32 - first, len(values) - start)
         part = values[start : start + count]
         for index in range(count):
-            part[index] ^= ((flips >> np.uint32(first + index)) & np.uint32(1)) << np.uint32(31)
+            part[index] ^= _sign_bit(flips, first + index)
         start += count
+
+
+@compiled
+def flipped(key: np.uint64, values: np.ndarray, out: np.ndarray) -> None:
+    """Writes to `out` what `flip_signs` at 0 would make of `values`, which are elsewhere."""
+    for start in range(0, len(values), 32):
+        flips, part, there = _flips(key, start), values[start : start + 32], out[start : start + 32]
+        for index in range(len(part)):
+            there[index] = part[index] ^ _sign_bit(flips, index)
 
 
 @compiled
@@ -64,3 +70,15 @@ def signs(key: np.uint64, out: np.ndarray) -> None:
     one = np.uint32(0x3F800000)
     out[:] = one
     flip_signs(key, 0, out)
+
+
+@compiled
+def _flips(key: np.uint64, position: int) -> np.uint32:
+    """A bit, from the lowest on, for each of the 32 places around `position`: 1 where the sign is -."""
+    half = word(key, position // 64) >> np.uint64(32 * (position // 32 % 2))
+    return np.uint32(~half & np.uint64(0xFFFFFFFF))
+
+
+@compiled
+def _sign_bit(flips: np.uint32, place: int) -> np.uint32:
+    return ((flips >> np.uint32(place)) & np.uint32(1)) << np.uint32(31)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wzfl.kernels import compiled
-from wzfl.kernels.draws import flip_signs
+from wzfl.kernels.draws import flip_signs, flipped
 
 _L1 = 4096  # floats that fit the first cache beside what else is needed
 _L2 = 65_536  # floats that fit the second
@@ -24,8 +24,7 @@ def rotate_rows(
     together, factor = np.empty(block, np.float32), np.float32(float(block) ** -0.5)
     for row in range(len(vectors)):
         values, bits = out[row], out[row].view(np.uint32)
-        values[:] = vectors[row]
-        flip_signs(keys[0, row], 0, bits)
+        flipped(keys[0, row], vectors[row].view(np.uint32), bits)
         _transform(values[: dim - rest], dim // block, factor)
         if rest:
             _mix_rest(values, places[: block - rest], keys[0, row], False, together)
@@ -51,7 +50,8 @@ def rotate_rows_back(
     together, factor = np.empty(block, np.float32), np.float32(float(block) ** -0.5)
     for row in range(len(vectors)):
         values, bits = out[row], out[row].view(np.uint32)
-        values[:] = vectors[row]
+        for index in range(dim):  # many times as fast as an assignment
+            values[index] = vectors[row, index]
         if rest:
             _mix_rest(values, places[: block - rest], keys[1, row], True, together)
         _stretches(values, block, lanes, factor)
@@ -89,8 +89,37 @@ def _stretches(values: np.ndarray, block: int, lanes: np.ndarray, factor: np.flo
     """Transforms contiguous `[block, lanes]` stretches, one per entry of `lanes`, in place."""
     start = 0
     for width in lanes:
-        _transform(values[start : start + block * width], width, factor)
+        part = values[start : start + block * width]
+        if width == 1:
+            _transform_alone(part, factor)
+        else:
+            _transform(part, width, factor)
         start += block * width
+
+
+@compiled
+def _transform_alone(values: np.ndarray, factor: np.float32) -> None:
+    """`_transform` of one lane: as a matrix, along one axis and then, turned, along the other.
+
+    Neighbours in memory would have to be added to each other, which no vector instruction does.
+    """
+    columns = 1
+    while columns * columns < len(values):
+        columns *= 2
+    rows, turned = len(values) // columns, np.empty_like(values)
+    _transform(values, columns, np.float32(1))
+    _turn(values, columns, turned)
+    _transform(turned, rows, factor)
+    _turn(turned, rows, values)
+
+
+@compiled
+def _turn(values: np.ndarray, columns: int, out: np.ndarray) -> None:
+    """Transposes `[rows, columns]`, flat."""
+    rows = len(values) // columns
+    for column in range(columns):
+        for row in range(rows):
+            out[column * rows + row] = values[row * columns + column]
 
 
 @compiled
@@ -108,7 +137,7 @@ def _mix_rest(
     together[taken:] = values[end:]
     if not undo:
         flip_signs(key, len(values), bits)
-    _transform(together, 1, np.float32(float(block) ** -0.5))
+    _transform_alone(together, np.float32(float(block) ** -0.5))
     if undo:
         flip_signs(key, len(values), bits)
     for index in range(taken):
