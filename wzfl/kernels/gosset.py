@@ -105,10 +105,9 @@ def nearest(place: np.ndarray, point: np.ndarray) -> None:
     Source: Conway & Sloane, IEEE Trans. IT 28(2), 1982.
     """
     whole, half = np.empty(8), np.empty(8)
-    if _nearest_even(place, 0.0, whole) <= _nearest_even(place, 0.5, half):
-        point[:] = whole
-    else:
-        point[:] = half
+    closer = _nearest_even(place, 0.0, whole) <= _nearest_even(place, 0.5, half)
+    for index in range(_SIZE):
+        point[index] = whole[index] if closer else half[index]
 
 
 @compiled
