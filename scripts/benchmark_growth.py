@@ -67,7 +67,9 @@ def population(arguments: argparse.Namespace) -> list[float]:
     for client in range(arguments.size):
         clients = torch.tensor([client])
         side.plan(state.side, clients)
-        side.learn(state.side, clients, torch.randn(1, federation.model.dim), clients < 0, 1.0)
+        expected = side.predict(state.side, clients)
+        estimate = torch.randn(1, federation.model.dim)
+        side.learn(state.side, clients, expected, estimate, clients < 0, 1.0)
     return timed(arguments, lambda number: run_round(federation, state, number))
 
 

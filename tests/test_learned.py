@@ -263,7 +263,7 @@ class Fleet:
         payloads = spoil(self.compressor.encode(self.updates, public), public)
         estimates, failed = self.compressor.decode_checked(payloads, side, public, model)
         self.estimates = estimates
-        self.policy.learn(self.memory, self.clients, estimates, failed, 1.0)
+        self.policy.learn(self.memory, self.clients, side, estimates, failed, 1.0)
         self.policy.finish(self.memory, estimates.mean(dim=0), CLIENTS, 1.0)
         error = (estimates - self.updates).square().sum() / self.updates.square().sum()
         return float(error), failed, payloads
@@ -335,7 +335,7 @@ def test_nothing_is_planned_for_who_is_not_known():
         public = replace(public, plans=tuple(plans))
         payloads = fleet.compressor.encode(first[fleet.clients], public)
         estimates, failed = fleet.compressor.decode_checked(payloads, side, public, model)
-        fleet.policy.learn(fleet.memory, fleet.clients, estimates, failed, 1.0)
+        fleet.policy.learn(fleet.memory, fleet.clients, side, estimates, failed, 1.0)
         fleet.policy.finish(fleet.memory, estimates.mean(dim=0), len(estimates), 1.0)
         fleet.clients = torch.arange(CLIENTS)
 

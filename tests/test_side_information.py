@@ -12,10 +12,15 @@ CLIENTS = torch.tensor([2, 0])
 NONE_FAILED = torch.zeros(2, dtype=torch.bool)
 
 
+def learn(policy, memory, clients, estimates, failed, gain):
+    """Of what it expected, as in a round."""
+    policy.learn(memory, clients, policy.predict(memory, clients), estimates, failed, gain)
+
+
 def test_zero_expects_and_plans_nothing():
     policy = Zero()
     memory = policy.init(3, 5, CPU)
-    policy.learn(memory, CLIENTS, torch.ones(2, 5), NONE_FAILED, gain=1.0)
+    learn(policy, memory, CLIENTS, torch.ones(2, 5), NONE_FAILED, gain=1.0)
     policy.finish(memory, torch.ones(5), 2, gain=1.0)
     assert not policy.broadcasts_scale
     assert policy.plan(memory, CLIENTS).tolist() == [0, 0]
@@ -27,7 +32,7 @@ def test_last_remembers_each_client_and_leaves_the_others():
     memory = policy.init(3, 4, CPU)
     first = torch.tensor([[1.0, 1, 1, 1], [2, 2, 2, 2]])
     assert policy.plan(memory, CLIENTS).tolist() == [0, 0]
-    policy.learn(memory, CLIENTS, first, NONE_FAILED, gain=1.0)
+    learn(policy, memory, CLIENTS, first, NONE_FAILED, gain=1.0)
     assert torch.equal(policy.predict(memory, CLIENTS), first)
     assert torch.equal(policy.predict(memory, torch.tensor([1])), torch.zeros(1, 4))
     assert policy.plan(memory, torch.tensor([0, 1, 2])).tolist() == [4, 0, 2]
@@ -37,7 +42,7 @@ def test_a_noisy_code_is_damped_and_its_noise_not_taken_for_distance():
     policy = Last(margin=1.0)
     memory = policy.init(3, 4, CPU)
     policy.plan(memory, CLIENTS)
-    policy.learn(memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=4.0)
+    learn(policy, memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=4.0)
     assert torch.equal(policy.predict(memory, CLIENTS), torch.full((2, 4), 0.25))
     assert policy.plan(memory, CLIENTS).tolist() == [0.5, 0.5]
 
@@ -46,9 +51,9 @@ def test_a_noisy_code_is_damped_and_its_noise_not_taken_for_distance():
 def test_twice_as_much_is_planned_after_a_failure(policy):
     memory = policy.init(3, 4, CPU)
     policy.plan(memory, CLIENTS)
-    policy.learn(memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=1.0)
+    learn(policy, memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain=1.0)
     side, failed = policy.predict(memory, CLIENTS), torch.tensor([True, False])
-    policy.learn(memory, CLIENTS, side + 5, failed, gain=1.0)
+    learn(policy, memory, CLIENTS, side + 5, failed, gain=1.0)
     assert policy.plan(memory, CLIENTS).tolist() == [2, 5]
 
 
@@ -58,7 +63,7 @@ def test_a_fixed_scale_is_planned_whatever_happens_and_told_to_nobody():
     assert not policy.broadcasts_scale
     for failed in (NONE_FAILED, ~NONE_FAILED):
         assert policy.plan(memory, CLIENTS).tolist() == [0.25, 0.25]
-        policy.learn(memory, CLIENTS, torch.full((2, 4), 3.0), failed, gain=1.0)
+        learn(policy, memory, CLIENTS, torch.full((2, 4), 3.0), failed, gain=1.0)
     assert torch.equal(policy.predict(memory, CLIENTS), torch.full((2, 4), 3.0))
 
 
@@ -72,7 +77,7 @@ def test_mean_expects_the_same_of_all():
     policy = Mean(margin=1.0)
     memory = policy.init(3, 2, CPU)
     estimates = torch.tensor([[1.0, 1], [3, 3]])
-    policy.learn(memory, CLIENTS, estimates, NONE_FAILED, gain=1.0)
+    learn(policy, memory, CLIENTS, estimates, NONE_FAILED, gain=1.0)
     policy.finish(memory, estimates.mean(dim=0), 2, gain=1.0)
     assert torch.equal(policy.predict(memory, torch.arange(3)), torch.full((3, 2), 2.0))
     assert policy.plan(memory, torch.arange(3)).tolist() == [3, 0, 1]
@@ -91,7 +96,7 @@ def test_the_loop_is_stable_and_finds_a_constant_update(bitrate, estimator):
         public = Public(0, number, (0,), policy.plan(memory, client))
         side = policy.predict(memory, client)
         estimate = compressor.decode(compressor.encode(update, public), side, public)
-        policy.learn(memory, client, estimate, NONE_FAILED[:1], gain)
+        learn(policy, memory, client, estimate, NONE_FAILED[:1], gain)
     assert (policy.predict(memory, client) - update).norm() < 0.05 * update.norm()
 
 
@@ -129,7 +134,7 @@ def test_narrow_memory_takes_less_and_is_nearly_the_same(precision, bytes_each):
     memory = policy.init(3, dim, CPU)
     policy.plan(memory, CLIENTS)
     for _ in range(30):
-        policy.learn(memory, CLIENTS, vectors, NONE_FAILED, gain=2.0)
+        learn(policy, memory, CLIENTS, vectors, NONE_FAILED, gain=2.0)
     error = (policy.predict(memory, CLIENTS) - vectors).norm() / vectors.norm()
     assert float(error) < {"float32": 1e-6, "bfloat16": 1e-2, "int8": 2e-2}[precision]
     assert memory.own.nbytes() <= 3 * (bytes_each * dim + 4 * dim / 256 + 300)
@@ -141,7 +146,7 @@ def test_who_was_not_heard_of_for_longest_is_forgotten():
     for client in (0, 1, 0, 2):
         clients = torch.tensor([client])
         policy.plan(memory, clients)
-        policy.learn(memory, clients, torch.full((1, 3), client + 1.0), nobody, gain=1.0)
+        learn(policy, memory, clients, torch.full((1, 3), client + 1.0), nobody, gain=1.0)
     remembered = policy.predict(memory, torch.arange(4))[:, 0]
     assert remembered.tolist() == [1, 0, 3, 0]
     assert policy.plan(memory, torch.tensor([0, 2])).tolist() == [0, 3]  # 0 had not changed
@@ -153,7 +158,7 @@ def test_more_clients_than_it_remembers_can_take_part():
     memory = policy.init(3, 2, CPU)
     for _ in range(3):
         policy.plan(memory, CLIENTS)
-        policy.learn(memory, CLIENTS, torch.ones(2, 2), NONE_FAILED, gain=1.0)
+        learn(policy, memory, CLIENTS, torch.ones(2, 2), NONE_FAILED, gain=1.0)
     assert policy.predict(memory, CLIENTS).tolist() == [[0, 0], [1, 1]]
 
 
@@ -162,7 +167,7 @@ def heard(policy, memory, client, estimate, gain=1.0):
     clients = torch.tensor([client])
     planned = float(policy.plan(memory, clients))
     expected = policy.predict(memory, clients)[0].clone()
-    policy.learn(memory, clients, estimate[None], NONE_FAILED[:1], gain)
+    learn(policy, memory, clients, estimate[None], NONE_FAILED[:1], gain)
     policy.finish(memory, estimate, 1, gain)
     return planned, expected
 
@@ -199,7 +204,7 @@ def test_linear_finds_the_mix_of_own_and_common():
         update = 0.5 * memory.common + torch.randn(dim, generator=generator)
         clients = torch.tensor([0])
         policy.plan(memory, clients)
-        policy.learn(memory, clients, update[None], NONE_FAILED[:1], 1.0)
+        learn(policy, memory, clients, update[None], NONE_FAILED[:1], 1.0)
         policy.finish(memory, torch.randn(dim, generator=generator), 1, 1.0)
     own, common = policy._weights(memory, clients)[0].tolist()
     assert own == pytest.approx(0, abs=0.05)
@@ -217,7 +222,7 @@ def test_linear_is_stable_and_finds_a_constant_update(bitrate):
         payloads = compressor.encode(update[None], public)
         estimate, failed = compressor.decode_checked(payloads, side, public)
         gain = compressor.residual_gain(dim, policy.planned_ratio(memory))
-        policy.learn(memory, client, estimate, failed, gain)
+        learn(policy, memory, client, estimate, failed, gain)
         policy.finish(memory, estimate[0], 1, gain)
     assert (policy.predict(memory, client)[0] - update).norm() < 0.1 * update.norm()
 
@@ -239,7 +244,7 @@ def test_the_margin_follows_the_failures():
         draws = torch.randn(20, generator=generator).mul(0.3).exp()
         failed = draws > policy.planned_ratio(memory)
         rates.append(float(failed.float().mean()))
-        policy.learn(memory, clients, estimates + 1e-3 * draws[:, None], failed, 1.0)
+        learn(policy, memory, clients, estimates + 1e-3 * draws[:, None], failed, 1.0)
         policy.finish(memory, estimates.mean(dim=0), 20, 1.0)
     assert sum(rates[100:]) / 300 == pytest.approx(0.05, abs=0.015)
 
@@ -250,7 +255,7 @@ def test_linear_learns_nothing_where_nothing_was_read():
     heard(policy, memory, 0, torch.ones(4))
     before = policy.predict(memory, clients).clone()
     policy.plan(memory, clients)
-    policy.learn(memory, clients, torch.zeros(2, 4), torch.ones(2, dtype=torch.bool), 1.0)
+    learn(policy, memory, clients, torch.zeros(2, 4), torch.ones(2, dtype=torch.bool), 1.0)
     assert torch.equal(policy.predict(memory, clients), before)
 
 

@@ -168,7 +168,8 @@ def _read(
     side_energy = torch.zeros_like(energy) if nothing_expected else energies(side)
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
-    policy.learn(state.side, clients, estimates, failed, federation.residual_gain(state.side))
+    gain = federation.residual_gain(state.side)
+    policy.learn(state.side, clients, side, estimates, failed, gain)
     return Exchanged(
         *(ledger, estimates, energy, error, side_error, side_energy),
         *(public.scale, payload_bytes, failed),

@@ -66,15 +66,21 @@ class Learned(Linear):
         return _spread(memory).model(clients, float(memory.margin))
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
         """See `SideInformation`; what planned payloads told of residuals is already learned."""
         alone = ~(self._planned(memory, clients) | failed)
         if bool(alone.any()):
-            residuals = estimates[alone] - self.predict(memory, clients[alone])
+            residuals = estimates[alone] - expected[alone]
             for client, residual in zip(clients[alone].tolist(), residuals, strict=True):
                 _spread(memory).start_over(client, residual)
-        super().learn(memory, clients, estimates, failed, gain)
+        super().learn(memory, clients, expected, estimates, failed, gain)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
@@ -88,8 +94,8 @@ class Learned(Linear):
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
         memory.margin.add_(_MARGIN_STEP * surprise).clamp_(*_MARGINS)
 
-    def _unread(self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
-        moved = squared_distances(self.predict(memory, clients), estimates).to(clients.device)
+    def _unread(self, expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+        moved = squared_distances(expected, estimates).to(failed.device)
         return failed & (moved == 0)
 
     def _beware(self, memory: Memory, clients: Tensor) -> None:

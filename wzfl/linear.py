@@ -66,17 +66,23 @@ class Linear(Last):
         return self._weighted_sum(memory, clients)
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
         """See `SideInformation`; of a failed row only that its scale was too small."""
         told = self._planned(memory, clients)
         memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
         self._beware(memory, clients[failed])
-        kept = ~self._unread(memory, clients, estimates, failed)
+        kept = ~self._unread(expected, estimates, failed)
         clients, estimates, told = clients[kept], estimates[kept], told[kept]
         if not len(clients):
             return
-        expected = self._weighted_sum(memory, clients)
+        expected = self._weighted_sum(memory, clients)  # whether it was made use of or not
         used = squared_distances(expected, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
         noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
@@ -111,7 +117,7 @@ class Linear(Last):
         """`[clients]`: for whom something was planned that can have failed."""
         return self._scales(memory, clients) > 0
 
-    def _unread(self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+    def _unread(self, expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
         """`[clients]`: whose estimates say nothing of their updates."""
         return failed
 

@@ -102,9 +102,17 @@ class SideInformation(Protocol):
         ...
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
         """Learns from `estimates` `[clients, dim]` by a codec of residual gain g.
+
+        `expected` is what `predict` gave of these clients.
 
         For rows that `failed` `[clients]` the decoder's check the scale was too small: twice as much is
         planned next time.
@@ -147,7 +155,13 @@ class Zero:
         return _nothing(memory, clients)
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
         pass
 
@@ -208,9 +222,15 @@ class Last:
         return memory.own.read(clients.tolist())
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
-        _track(memory, clients, self.predict(memory, clients), estimates, failed, gain)
+        _track(memory, clients, expected, estimates, failed, gain)
         for client, estimate in zip(clients.tolist(), estimates, strict=True):
             memory.own.move(client, estimate, _step(self.step, gain))
 
@@ -287,9 +307,15 @@ class Mean:
         return memory.common.expand(len(clients), -1)
 
     def learn(
-        self, memory: Memory, clients: Tensor, estimates: Tensor, failed: Tensor, gain: float
+        self,
+        memory: Memory,
+        clients: Tensor,
+        expected: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        gain: float,
     ) -> None:
-        _track(memory, clients, self.predict(memory, clients), estimates, failed, gain)
+        _track(memory, clients, expected, estimates, failed, gain)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         memory.common.lerp_(mean, _step(self.step, 1 + max(0.0, gain - 1) / clients))
@@ -324,12 +350,12 @@ def _step(step: float | None, gain: float) -> float:
 def _track(
     memory: Memory,
     clients: Tensor,
-    side: Tensor,
+    expected: Tensor,
     estimates: Tensor,
     failed: Tensor,
     gain: float,
 ) -> None:
     """Keeps the RMS of decoded residuals, without what decoding added to it."""
-    mean_square = squared_distances(side, estimates).to(clients.device) / memory.own.dim
+    mean_square = squared_distances(expected, estimates).to(clients.device) / memory.own.dim
     rms = (mean_square / gain).sqrt().float()
     memory.residual_rms[clients] = torch.where(failed, 2 * memory.residual_rms[clients], rms)
