@@ -6,6 +6,7 @@ from wzfl.kernels import compiled
 from wzfl.kernels.norms import added, largest
 
 _STRIP = 1024  # coordinates whose scratch stays in the first cache
+_FEW = 32  # centroids, up to which to compare with every boundary is faster than to search
 
 
 @compiled
@@ -22,7 +23,8 @@ def fold_row(
 
     Adds the block numbers of the first `covered` coordinates, modulo 256, to the four `sums` in turn.
     """
-    modulus, inverse, blocks = 2.0**bits, 2.0**-bits, np.zeros(_STRIP)
+    modulus, inverse = 2.0**bits, 2.0**-bits
+    blocks, totals = np.empty(_STRIP), np.zeros(_STRIP)
     for start in range(0, len(values), _STRIP):
         part, offsets = values[start : start + _STRIP], noise[start : start + _STRIP]
         folded = symbols[start : start + _STRIP]
@@ -31,7 +33,9 @@ def fold_row(
             block = np.floor(unwrapped * inverse)
             folded[index] = np.int32(unwrapped - block * modulus)
             blocks[index] = block
-        _add_blocks(blocks[: max(0, min(len(part), covered - start))], sums)
+        _add_blocks(blocks[: max(0, min(len(part), covered - start))], totals)
+    for index in range(_STRIP):  # whole numbers, whose sums are exact in any order
+        sums[index % 4] += totals[index]
 
 
 @compiled
@@ -50,7 +54,8 @@ def unfold_row(
 
     Nearest modulo 2**bits cells. Adds block numbers to `sums` as `fold_row` does.
     """
-    modulus, inverse, blocks = 2.0**bits, 2.0**-bits, np.zeros(_STRIP)
+    modulus, inverse = 2.0**bits, 2.0**-bits
+    blocks, totals = np.empty(_STRIP), np.zeros(_STRIP)
     for start in range(0, len(symbols), _STRIP):
         folded, offsets = symbols[start : start + _STRIP], noise[start : start + _STRIP]
         near, out = expected[start : start + _STRIP], residuals[start : start + _STRIP]
@@ -60,24 +65,16 @@ def unfold_row(
             block = np.floor(distance * -inverse + 0.5)
             out[index] = (distance + block * modulus) * cell
             blocks[index] = block
-        _add_blocks(blocks[: max(0, min(len(folded), covered - start))], sums)
+        _add_blocks(blocks[: max(0, min(len(folded), covered - start))], totals)
+    for index in range(_STRIP):  # whole numbers, whose sums are exact in any order
+        sums[index % 4] += totals[index]
 
 
 @compiled
-def _add_blocks(blocks: np.ndarray, sums: np.ndarray) -> None:
-    """Adds float64 `blocks` modulo 256 to the four `sums` in turn; overwrites `blocks`."""
+def _add_blocks(blocks: np.ndarray, totals: np.ndarray) -> None:
+    """Adds float64 `blocks` modulo 256 to the `totals` of their places in a strip."""
     for index in range(len(blocks)):
-        blocks[index] -= np.floor(blocks[index] * 2.0**-8) * 2.0**8
-    whole = len(blocks) // 4 * 4
-    first, second, third, fourth = sums
-    for index in range(0, whole, 4):
-        first += blocks[index]
-        second += blocks[index + 1]
-        third += blocks[index + 2]
-        fourth += blocks[index + 3]
-    sums[0], sums[1], sums[2], sums[3] = first, second, third, fourth
-    for index in range(whole, len(blocks)):
-        sums[index - whole] += blocks[index]
+        totals[index] += blocks[index] - np.floor(blocks[index] * 2.0**-8) * 2.0**8
 
 
 @compiled
@@ -92,28 +89,68 @@ def nearest_row(
 
     Returns sum(values * c) and sum(c * c).
     """
-    units, products, squares = np.empty(_STRIP), np.zeros(_STRIP), np.zeros(_STRIP)
+    near, products, squares = np.empty(_STRIP), np.zeros(_STRIP), np.zeros(_STRIP)
     for start in range(0, len(values), _STRIP):
         part, chosen = values[start : start + _STRIP], symbols[start : start + _STRIP]
-        for index in range(len(part)):
-            units[index] = np.float64(part[index]) / deviation
-        if len(boundaries) < 4:
-            chosen[:] = 0
-            for boundary in boundaries:
-                for index in range(len(part)):
-                    chosen[index] += np.uint8(boundary < units[index])
+        if len(centroids) <= _FEW:
+            _compare_with_all(part, deviation, centroids, boundaries, chosen, near)
         else:
-            for index in range(len(part)):
-                place, step = 0, len(centroids) // 2
-                while step:
-                    place += step * int(boundaries[place + step - 1] < units[index])
-                    step //= 2
-                chosen[index] = place
+            _search(part, deviation, centroids, boundaries, chosen, near)
         for index in range(len(part)):
-            level = centroids[chosen[index]]
-            products[index] += np.float64(part[index]) * level
-            squares[index] += level * level
+            products[index] += np.float64(part[index]) * near[index]
+            squares[index] += near[index] * near[index]
     return added(products), added(squares)
+
+
+@compiled
+def _compare_with_all(
+    values: np.ndarray,
+    deviation: float,
+    centroids: np.ndarray,
+    boundaries: np.ndarray,
+    symbols: np.ndarray,
+    near: np.ndarray,
+) -> None:
+    """Fills `symbols` with the numbers of boundaries below values / deviation, `near` with their centroids.
+
+    Everything is of the width of what is compared, and chosen before it is counted: so compiled, it uses
+    vector instructions, and with the last two lines exchanged it does not.
+    """
+    units, below, centroid = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP)
+    for index in range(len(values)):
+        units[index] = np.float64(values[index]) / deviation
+        below[index], centroid[index] = 0.0, centroids[0]
+    for number in range(len(boundaries)):
+        boundary, following = boundaries[number], centroids[number + 1]
+        for index in range(len(values)):
+            above = boundary < units[index]
+            centroid[index] = following if above else centroid[index]
+            below[index] += 1.0 if above else 0.0
+    for index in range(len(values)):
+        symbols[index], near[index] = np.int32(below[index]), centroid[index]
+
+
+@compiled
+def _search(
+    values: np.ndarray,
+    deviation: float,
+    centroids: np.ndarray,
+    boundaries: np.ndarray,
+    symbols: np.ndarray,
+    near: np.ndarray,
+) -> None:
+    """The same by bisection, one step of all after the other: each alone is branches that nobody foresees."""
+    units, places = np.empty(_STRIP), np.zeros(_STRIP, np.int64)
+    for index in range(len(values)):
+        units[index] = np.float64(values[index]) / deviation
+    step = len(centroids) // 2
+    while step:
+        for index in range(len(values)):
+            above = boundaries[places[index] + step - 1] < units[index]
+            places[index] += step if above else 0
+        step //= 2
+    for index in range(len(values)):
+        symbols[index], near[index] = places[index], centroids[places[index]]
 
 
 @compiled
@@ -127,15 +164,15 @@ def levels_row(
 ) -> None:
     """Symbols are floor(levels * values / norm + noise) + levels, the norm a bucket's largest magnitude."""
     for number in range(len(norms)):
-        start, end = number * bucket, min(len(values), (number + 1) * bucket)
-        magnitude = largest(values[start:end].view(np.uint32))
+        start = number * bucket
+        part, offsets = values[start : start + bucket], noise[start : start + bucket]
+        chosen = symbols[start : start + bucket]
+        magnitude = largest(part.view(np.uint32))
         norms.view(np.uint32)[number] = magnitude
         divisor = np.float64(norms[number]) if magnitude else 1.0
-        for index in range(start, end):
-            level = np.floor(
-                np.float64(values[index]) / divisor * levels + np.float64(noise[index])
-            )
-            symbols[index] = np.int32(min(max(level + levels, 0.0), 2.0 * levels))
+        for index in range(len(part)):
+            level = np.floor(np.float64(part[index]) / divisor * levels + offsets[index])
+            chosen[index] = np.int32(min(max(level + levels, 0.0), 2.0 * levels))
 
 
 @compiled
