@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from wzfl.compressors import eden, gosset, modulo, qsgd, topk
+from wzfl.compressors.allocation import in_order
 from wzfl.kernels import compiled
 from wzfl.norms import energies, largest_magnitudes, squared_distances
 from wzfl.public import Public, draw_signs, draw_uniform
@@ -100,6 +101,15 @@ def test_the_largest_of_many_coordinates_where_a_sample_misleads(count):
     for magnitudes in (usual.abs(), high.abs(), low.abs(), torch.ones(1, 20_000)):
         expected = topk.largest_with_torch(magnitudes, count)
         assert torch.equal(topk.largest(-magnitudes, count), expected)
+
+
+@pytest.mark.parametrize(("dim", "count"), [(1, 1), (10, 4), (4096, 4096), (199_210, 70_001)])
+def test_subsets(public, dim, count):
+    subset = public.subset("a", dim, count)
+    start = subset[:, :1]
+    stride = (subset[:, 1:2] - start) % dim if count > 1 else 0
+    assert torch.equal(subset, (torch.arange(count) * stride + start) % dim)
+    assert torch.equal(in_order(subset, dim), subset.sort(dim=1).values)
 
 
 def test_norms(vectors):

@@ -146,15 +146,18 @@ class Public:
         An arithmetic progression modulo `dim`: as it starts at a uniform place, any linear
         estimator that divides by count/dim is exactly unbiased, and it costs no sort.
         """
-        progression = torch.arange(count, device=self.scale.device)
-        rows = []
-        for client in self.clients:
+        rows = torch.empty(len(self.clients), count, dtype=torch.int64, device=self.scale.device)
+        for client, row in zip(self.clients, rows, strict=True):
             start, stride = struct.unpack("<QQ", self._digest(purpose, client, 16))
             stride = stride % dim
             while gcd(stride, dim) != 1:
                 stride += 1
-            rows.append((progression * (stride % dim) + start % dim) % dim)
-        return torch.stack(rows)
+            start, stride = start % dim, stride % dim
+            if row.is_cpu:
+                draws.progression(start, stride, dim, row.numpy())
+            else:
+                row.copy_((torch.arange(count, device=row.device) * stride + start) % dim)
+        return rows
 
     def fingerprints(self) -> list[bytes]:
         """One string per client that differs whenever seed, round, client, scale or plan differ."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from wzfl import gpu
 from wzfl.bitpack import packed_size
+from wzfl.kernels import select
 from wzfl.public import Public, permutation
 
 
@@ -81,6 +82,16 @@ def scattered(values: Tensor, places: Tensor, dim: int) -> Tensor:
 
         return scatter(values, places, dim)
     return torch.zeros(len(values), dim, device=values.device).scatter_(1, places, values)
+
+
+def in_order(places: Tensor, dim: int) -> Tensor:
+    """`[clients, count]`: `places`, all different and below `dim`, in each row the lowest first."""
+    if not places.is_cpu:
+        return places.sort(dim=1).values
+    ordered = torch.empty_like(places)
+    for row, out in zip(places.numpy(), ordered.numpy(), strict=True):
+        select.in_order(row, dim, out)
+    return ordered
 
 
 def length(columns: slice) -> int:

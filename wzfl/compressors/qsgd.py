@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wzfl import gpu
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.allocation import scattered
+from wzfl.compressors.allocation import in_order, scattered
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -109,7 +109,7 @@ class QSGD:
         if count == dim:
             return None
         # In order, so that neighbours, which are alike, share a bucket.
-        return public.subset("sent", dim, count).sort(dim=1).values
+        return in_order(public.subset("sent", dim, count), dim)
 
 
 def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Tensor, Tensor]:

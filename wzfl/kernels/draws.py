@@ -73,6 +73,16 @@ def signs(key: np.uint64, out: np.ndarray) -> None:
 
 
 @compiled
+def progression(start: int, stride: int, modulus: int, out: np.ndarray) -> None:
+    """Fills int64 `out` with start, start + stride and so on, modulo `modulus`; both are below that."""
+    place = start
+    for index in range(len(out)):
+        out[index] = place
+        place += stride
+        place -= modulus if place >= modulus else 0
+
+
+@compiled
 def _flips(key: np.uint64, position: int) -> np.uint32:
     """A bit, from the lowest on, for each of the 32 places around `position`: 1 where the sign is -."""
     half = word(key, position // 64) >> np.uint64(32 * (position // 32 % 2))

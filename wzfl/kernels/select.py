@@ -77,3 +77,16 @@ def _last_bin(histogram: np.ndarray, count: int) -> tuple[int, int]:
         above += histogram[place]
         place -= 1
     return place, above
+
+
+@compiled
+def in_order(places: np.ndarray, dim: int, out: np.ndarray) -> None:
+    """Fills int64 `out` with `places`, all different and below `dim`, the lowest first."""
+    marks = np.zeros(dim, np.uint8)
+    for place in places:
+        marks[place] = 1
+    place = found = 0
+    while found < len(out):  # written whether it is one or not: nobody could foresee a branch
+        out[found] = place
+        found += marks[place]
+        place += 1
