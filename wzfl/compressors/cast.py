@@ -17,6 +17,7 @@ from wzfl.compressors.envelope import (
 )
 from wzfl.compressors.values import values_from_bytes, values_size, values_to_bytes
 from wzfl.errors import PayloadError
+from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 
 _LARGEST = torch.finfo(torch.bfloat16).max
@@ -61,6 +62,6 @@ class Cast:
         check_sizes(bodies, [2 * dim] * len(bodies))
         words = np.stack([np.frombuffer(body, dtype="<i2").astype(np.int16) for body in bodies])
         values = torch.from_numpy(words).view(torch.bfloat16).float()
-        if not bool(values.isfinite().all()):
+        if not bool(largest_magnitudes(values).isfinite().all()):
             raise PayloadError("got a value that is NaN or infinite; expected finite bfloat16")
         return values.to(side.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.envelope import float32_bytes, float32_rows, split
 from wzfl.errors import InputError, PayloadError
+from wzfl.norms import largest_magnitudes
 
 _SCALE_BYTES = 4
 
@@ -65,7 +66,7 @@ def values_from_bytes(
         halves = np.stack([np.frombuffer(string, dtype="<f2") for string in strings])
         # numpy takes longer to widen them
         values = torch.from_numpy(halves.astype(np.float16, copy=False)).float()
-        if not bool(values.isfinite().all()):
+        if not bool(largest_magnitudes(values).isfinite().all()):
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return values.to(device) * largest
     levels = 2 ** (bits - 1) - 1
