@@ -1,6 +1,6 @@
 """Speed and growth of rounds and codecs, beside other simulators where they are installed.
 
-python scripts/benchmark.py [--parts rounds compressed codecs growth memory] [--threads 2]
+python scripts/benchmark.py [--parts rounds compressed codecs rates growth memory] [--threads 2]
 
 Writes results/benchmark/: one CSV per part with every repetition's seconds, benchmark.md with medians and
 ratios, and a figure of growth. Systems take turns on the same machine, each in a process and environment
@@ -20,6 +20,8 @@ import torch
 from benchmark_tables import COMPRESSORS, PEERS, WORKLOADS, growth_figure, summary
 from run_command import run_command
 
+import wzfl
+from wzfl.config import compressor_names
 from wzfl.environment import describe_environment
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS
@@ -29,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
 ALL = ["none", *COMPRESSORS]
 DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
+RATES, MLP = (0.5, 1, 1.5, 2, 4, 8, 16), 199_210  # bits per coordinate, of so many
 DIMENSIONS = (10**4, 10**5, 10**6, 10**7, 3 * 10**7, 10**8)
 GROWTH = [
     *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
@@ -42,7 +45,7 @@ MEMORY = [
     *(["--precision", precision] for precision in PRECISIONS),
     *(["--capacity", str(capacity)] for capacity in (30, 20, 10)),
 ]
-PARTS = ("rounds", "compressed", "codecs", "growth", "memory")
+PARTS = ("rounds", "compressed", "codecs", "rates", "growth", "memory")
 
 
 def main() -> None:
@@ -53,6 +56,7 @@ def main() -> None:
         "rounds": rounds,
         "compressed": compressed,
         "codecs": codecs,
+        "rates": rates,
         "growth": growth,
         "memory": memory,
     }
@@ -105,30 +109,47 @@ def compressed(arguments: argparse.Namespace) -> list[dict[str, object]]:
 
 def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Encoding and decoding alone."""
+    return [
+        row
+        for dim, clients in DIMS.items()
+        for row in coded(dim, clients, arguments.threads, 2, COMPRESSORS)
+    ]
+
+
+def rates(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """The same of every compressor at several bitrates, for a few clients of the MLP on one core."""
     rows = []
-    for dim, clients in DIMS.items():
-        settings = [
-            "--dims",
-            str(dim),
-            "--clients",
-            str(clients),
-            "--threads",
-            str(arguments.threads),
-        ]
-        for done in run([*script("benchmark_codecs"), *settings, "--compressors", *COMPRESSORS]):
-            rows += [
-                {
-                    "dim": dim,
-                    "clients": clients,
-                    "compressor": done["compressor"],
-                    "direction": direction,
-                    "seconds": seconds,
-                    "gb_per_second": 4e-9 * dim * clients / seconds,
-                }
-                for direction in ("encode", "decode")
-                for seconds in done.get(direction, [])
-            ]
+    for bitrate in RATES:
+        names = [name for name in compressor_names() if takes(name, bitrate)]
+        rows += [row | {"bitrate": bitrate} for row in coded(MLP, 4, 1, bitrate, names)]
     return rows
+
+
+def takes(name: str, bitrate: float) -> bool:
+    try:
+        return wzfl.build_compressor(name, bitrate=bitrate).bitrate == bitrate
+    except InputError:
+        return False
+
+
+def coded(
+    dim: int, clients: int, threads: int, bitrate: float, names: list[str]
+) -> list[dict[str, object]]:
+    numbers = {"dims": dim, "clients": clients, "threads": threads, "bitrate": bitrate}
+    settings = [text for option, number in numbers.items() for text in (f"--{option}", str(number))]
+    return [
+        {
+            "dim": dim,
+            "clients": clients,
+            "compressor": done["compressor"],
+            "direction": direction,
+            "seconds": seconds,
+            "gb_per_second": 4e-9 * dim * clients / seconds,
+        }
+        for done in run([*script("benchmark_codecs"), *settings, "--compressors", *names])
+        for direction in ("encode", "decode")
+        for seconds in done.get(direction, [])
+    ]
 
 
 def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:

@@ -39,6 +39,7 @@ def summary(folder: Path) -> str:
         "rounds": round_table,
         "compressed": compressed_table,
         "codecs": codec_table,
+        "rates": rate_table,
         "growth": growth_table,
         "memory": memory_table,
     }
@@ -100,6 +101,20 @@ def codec_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
                 name = f"{direction}, {clients} clients x 2^{dim.bit_length() - 1}"
                 frame[name] = speeds[(dim, direction)].tolist()
     return "Codecs at 2 bits per coordinate, GB of float32 per second", frame
+
+
+def rate_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    table = table[table.compressor != "copy"]
+    table = table.assign(ns=1e9 * table.seconds / (table.dim * table.clients))
+    medians = table.pivot_table("ns", ["compressor", "bitrate"], "direction", aggfunc="median")
+    both = [f"{each.encode:.1f} / {each.decode:.1f}" for each in medians.itertuples()]
+    frame = medians.assign(both=both).pivot_table("both", "compressor", "bitrate", aggfunc="first")
+    frame.columns = [f"{bitrate:g}" for bitrate in frame]
+    dims = ", ".join(str(dim) for dim in table.dim.unique())
+    title = (
+        f"Encoding / decoding one of {dims} coordinates on one core, nanoseconds, by bits for each"
+    )
+    return title, frame.fillna("").reset_index()
 
 
 def growth_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:

@@ -52,6 +52,43 @@ def test_the_summary_has_medians_and_ratios(tmp_path):
     assert " 0.5 |" in text
 
 
+def test_the_summary_has_a_coordinate_s_time_by_bitrate(tmp_path):
+    times = {("qsgd", 2): (2e-6, 1e-6), ("qsgd", 4): (3e-6, 5e-6), ("signsgd", 1): (1e-6, 7e-6)}
+    rows = [
+        {
+            "dim": 1000,
+            "clients": 2,
+            "compressor": compressor,
+            "bitrate": bitrate,
+            "direction": direction,
+            "seconds": each,
+        }
+        for (compressor, bitrate), seconds in times.items()
+        for direction, each in zip(("encode", "decode"), seconds, strict=True)
+    ]
+    pd.DataFrame(rows).assign(commit="a1b2").to_csv(tmp_path / "rates.csv", index=False)
+    text = benchmark_tables.summary(tmp_path)
+    assert "one of 1000 coordinates" in text
+    assert "| compressor   | 1         | 2         | 4         |" in text
+    assert "| qsgd         |           | 1.0 / 0.5 | 1.5 / 2.5 |" in text
+    assert "| signsgd      | 0.5 / 3.5 |           |           |" in text
+
+
+def test_bitrates_are_measured_of_what_takes_them(monkeypatch):
+    commands = []
+    monkeypatch.setattr(benchmark, "run", lambda command: commands.append(command) or [])
+    assert benchmark.rates(None) == []
+    named = {
+        command[command.index("--bitrate") + 1]: command[command.index("--compressors") + 1 :]
+        for command in commands
+    }
+    assert list(named) == [str(rate) for rate in benchmark.RATES]
+    assert "signsgd" in named["1"]
+    assert "signsgd" not in named["2"]
+    assert "qsgd_elias" in named["8"]
+    assert "qsgd_elias" not in named["16"]
+
+
 def test_a_system_that_fails_is_left_out(capsys):
     assert benchmark.run(["python3", "-c", "raise SystemExit('no such thing')"]) == []
     assert "left out: exit status 1: no such thing" in capsys.readouterr().out
