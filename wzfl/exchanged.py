@@ -10,7 +10,9 @@ from wzfl.ledger import BitLedger
 
 @dataclass(frozen=True, eq=False)
 class Exchanged:
-    """What is known, to an observer of both ends, of one exchange; other tensors are `[clients]`.
+    """What is known, to an observer of both ends, of one exchange.
+
+    Tensors are `[clients]`, but for the estimates.
 
     Attributes:
         ledger: has been shown what was sent.

@@ -112,5 +112,5 @@ def _group(
     lost = torch.cat([part.lost for part in parts])
     # Added in one piece: the number of parts depends on that of threads, and rounding on what is added.
     estimates = [part.estimates for part in parts]
-    whole = estimates[0] if len(estimates) == 1 else torch.cat(estimates)
+    whole = estimates[0] if len(estimates) == 1 else torch.cat(estimates, out=updates)
     received.aggregate.add(whole, examples * ~lost)

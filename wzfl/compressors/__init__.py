@@ -113,10 +113,10 @@ class Planned(Protocol):
 
 
 def is_side_informed(compressor: Compressor) -> TypeGuard[SideInformed]:
-    """As `isinstance`, which takes Python 30 microseconds to find out every time."""
+    """Whether it is; `isinstance` takes Python 30 microseconds to find out every time."""
     return issubclass(type(compressor), SideInformed)
 
 
 def is_planned(compressor: Compressor) -> TypeGuard[Planned]:
-    """The same of the other protocol."""
+    """Whether it is, likewise."""
     return issubclass(type(compressor), Planned)
