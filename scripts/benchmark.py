@@ -156,8 +156,9 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time and peak memory against clients, dimension and population, a process for each point."""
     rows = []
     for what, size, *options in GROWTH:
-        count = "1" if what == "cnn_clients" else "5"
-        common = ["--threads", str(arguments.threads), "--repetitions", count]
+        # Of 10^8 coordinates any repetition may still meet fresh pages: several times as long.
+        count = {"cnn_clients": 1, "dimension": 11}.get(what, 5)
+        common = ["--threads", str(arguments.threads), "--repetitions", str(count)]
         for done in run(
             [*script("benchmark_growth"), what, str(size), *map(str, options), *common]
         ):
