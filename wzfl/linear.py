@@ -82,8 +82,8 @@ class Linear(Last):
         clients, estimates, told = clients[kept], estimates[kept], told[kept]
         if not len(clients):
             return
-        expected = self._weighted_sum(memory, clients)  # whether it was made use of or not
-        used = squared_distances(expected, estimates).to(clients.device)
+        mixed = self._weighted_sum(memory, clients)  # which may not be what was expected
+        used = squared_distances(mixed, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
         noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
         residual = (used - noise).clamp_min(1e-3 * used)
@@ -94,7 +94,7 @@ class Linear(Last):
         share = (residual / (residual + noise).clamp_min(1e-300)).tolist()
         for row, client in enumerate(clients.tolist()):
             step = share[row] if self.step is None else self.step
-            memory.own.move(client, torch.lerp(expected[row], estimates[row], step), 1.0)
+            memory.own.move(client, torch.lerp(mixed[row], estimates[row], step), 1.0)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""

@@ -50,7 +50,7 @@ def rotate_rows_back(
     together, factor = np.empty(block, np.float32), np.float32(float(block) ** -0.5)
     for row in range(len(vectors)):
         values, bits = out[row], out[row].view(np.uint32)
-        for index in range(dim):  # many times as fast as an assignment
+        for index in range(dim):  # an assignment takes numba longer
             values[index] = vectors[row, index]
         if rest:
             _mix_rest(values, places[: block - rest], keys[1, row], True, together)

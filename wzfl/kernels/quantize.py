@@ -34,8 +34,7 @@ def fold_row(
             folded[index] = np.int32(unwrapped - block * modulus)
             blocks[index] = block
         _add_blocks(blocks[: max(0, min(len(part), covered - start))], totals)
-    for index in range(_STRIP):  # whole numbers, whose sums are exact in any order
-        sums[index % 4] += totals[index]
+    _add_totals(totals, sums)
 
 
 @compiled
@@ -66,8 +65,7 @@ def unfold_row(
             out[index] = (distance + block * modulus) * cell
             blocks[index] = block
         _add_blocks(blocks[: max(0, min(len(folded), covered - start))], totals)
-    for index in range(_STRIP):  # whole numbers, whose sums are exact in any order
-        sums[index % 4] += totals[index]
+    _add_totals(totals, sums)
 
 
 @compiled
@@ -75,6 +73,13 @@ def _add_blocks(blocks: np.ndarray, totals: np.ndarray) -> None:
     """Adds float64 `blocks` modulo 256 to the `totals` of their places in a strip."""
     for index in range(len(blocks)):
         totals[index] += blocks[index] - np.floor(blocks[index] * 2.0**-8) * 2.0**8
+
+
+@compiled
+def _add_totals(totals: np.ndarray, sums: np.ndarray) -> None:
+    """Adds what `_add_blocks` gathered to the four `sums` in turn; whole numbers are exact in any order."""
+    for index in range(len(totals)):
+        sums[index % 4] += totals[index]
 
 
 @compiled
