@@ -9,6 +9,7 @@ import pytest
 import torch
 from wandb_server import wandb_server
 
+import wzfl.products
 from wzfl.public import Public
 
 # No test talks to W&B, nor to those whom it tells how it is used.
@@ -35,6 +36,12 @@ def threads(request):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["mkl", "openblas"])
+def blas(request, monkeypatch):
+    """Which library multiplies matrices, if torch's is MKL."""
+    monkeypatch.setattr(wzfl.products, "_openblas_is_faster", lambda: request.param == "openblas")
 
 
 def finished(root):

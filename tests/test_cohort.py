@@ -66,7 +66,7 @@ def together_or_apart(cohort):
     return [torch.cat(values) for values in zip(*parts, strict=True)]
 
 
-@pytest.mark.usefixtures("threads")
+@pytest.mark.usefixtures("threads", "blas")
 @pytest.mark.parametrize("together", [1, 2, 100])
 @pytest.mark.parametrize("work", WORKS.values(), ids=WORKS)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -133,6 +133,7 @@ def test_convolutions_of_any_shape_have_the_gradients_of_autograd(channels, sett
     torch.testing.assert_close(out[0], expected)
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_a_step_in_place_is_that_of_autograd(monkeypatch, l2, fast):

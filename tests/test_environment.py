@@ -132,7 +132,7 @@ def test_what_a_system_lacks_is_done_without(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", missing)  # no glibc
     keep_freed_memory()
     assert environment._git_commit() is None
-    assert environment._processor() == platform.processor()
+    assert environment.processor() == platform.processor()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ def relative_error(values, exact):
     return float((values - exact).norm() / exact.norm())
 
 
+@pytest.mark.usefixtures("blas")
 @pytest.mark.parametrize("examples", [1, 70], ids=["one", "several_blocks"])
 @pytest.mark.parametrize(
     ("image", "kernel", "padding"),

@@ -5,12 +5,16 @@ client has its own weights; a gradient goes straight into them.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from wzfl.products import add_product, product
+
+_aten: Any = torch.ops.aten
 _LAYERS = (nn.Flatten, nn.Linear, nn.ReLU)
 
 
@@ -46,11 +50,17 @@ def local_updates(
         [labels[client] for client in order],
         [schedules[client] for client in order],
     )
-    losses = torch.zeros(len(order), device=weights.device)
+    logs = share.new_zeros(*share.shape, dense[-1].out_features)  # of the classes' chances
+    targets = torch.zeros_like(logs).scatter_(3, y[..., None], share[..., None])
+    penalties = share.new_zeros(share.shape[:2])
     for step in range(x.shape[1]):
         active = sum(len(schedule) > step for schedule in schedules)
-        here = (slice(0, active), step)
-        losses[:active] += _step(layers, x[here], y[here], share[here], lr, l2)
+        here = slice(0, active), step
+        if l2:
+            penalties[here] = l2 / 2 * _energies(layers, active)
+        _step(layers, x[here], share[here][..., None], targets[here], logs[here], lr, l2)
+    entropies = -(logs.gather(3, y[..., None])[..., 0] * share).sum(dim=2)
+    losses = sum((entropies + penalties).unbind(dim=1), torch.zeros(len(order), device=x.device))
     steps = torch.tensor([len(schedules[client]) for client in order], device=weights.device)
     places = torch.tensor(order, device=weights.device)
     local = torch.cat([part.flatten(1) for layer in layers for part in layer.parts], dim=1)
@@ -88,7 +98,7 @@ def _in_steps(
     steps, batch = len(schedules[0]), max(len(rows) for each in schedules for rows in each)
     features = inputs[0][0].numel()
     x = inputs[0].new_empty(len(inputs), steps, batch, features)
-    y = labels[0].new_empty(len(inputs), steps, batch)
+    y = labels[0].new_zeros(len(inputs), steps, batch)
     share = x.new_zeros(len(inputs), steps, batch)
     for client, schedule in enumerate(schedules):
         rows = pad_sequence(list(schedule), batch_first=True, padding_value=-1)
@@ -102,28 +112,42 @@ def _in_steps(
     return x, y, share
 
 
+def _energies(layers: Sequence[_Dense], clients: int) -> Tensor:
+    """|weights|**2 of the first clients."""
+    parts = [part[:clients].flatten(1) for layer in layers for part in layer.parts]
+    return torch.stack([part.square().sum(dim=1) for part in parts]).sum(dim=0)
+
+
 def _step(
-    layers: Sequence[_Dense], x: Tensor, y: Tensor, share: Tensor, lr: float, l2: float
-) -> Tensor:
-    """One SGD step of the first `len(x)` clients, in place; their losses before it."""
+    layers: Sequence[_Dense],
+    x: Tensor,
+    share: Tensor,
+    targets: Tensor,
+    logs: Tensor,
+    lr: float,
+    l2: float,
+) -> None:
+    """One SGD step of the first `len(x)` clients, in place.
+
+    Logarithms of what the network takes for the chances of each class, `[clients, batch, classes]`, go to
+    `logs`, of which those of the classes that are `targets` are to grow, each example by its `share`.
+    """
     clients, values = len(x), [x]
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        out = torch.bmm(values[-1], layer.weight[:clients].mT).add_(layer.bias[:clients])
+        out = product(values[-1], layer.weight[:clients].mT).add_(layer.bias[:clients])
         values.append(out if last else out.relu_())
-    chances = functional.log_softmax(values.pop(), dim=2)
-    losses = -(chances.gather(2, y[:, :, None])[:, :, 0] * share).sum(dim=1)
-    if l2:
-        parts = [part[:clients].flatten(1) for layer in layers for part in layer.parts]
-        losses += l2 / 2 * torch.stack([part.square().sum(dim=1) for part in parts]).sum(dim=0)
-    slope = chances.exp_().mul_(share[:, :, None])
-    slope.scatter_add_(2, y[:, :, None], -share[:, :, None])
+    torch.log_softmax(values.pop(), dim=2, out=logs)
+    slope = logs.exp().mul_(share).sub_(targets)
     for number, layer in reversed(list(enumerate(layers))):
         before, weight = values.pop(), layer.weight[:clients]
-        previous = torch.bmm(slope, weight).mul_(before > 0) if number else slope
-        weight.baddbmm_(slope.mT, before, beta=1 - lr * l2, alpha=-lr)
+        previous = slope
+        if number:
+            previous = _aten.threshold_backward(product(slope, weight), before, 0)
+        add_product(weight, slope.mT, before, 1 - lr * l2, -lr)
         if len(layer.parts) > 1:
             bias = layer.bias[:clients]
-            bias.mul_(1 - lr * l2).sub_(slope.sum(dim=1, keepdim=True), alpha=lr)
+            if l2:
+                bias.mul_(1 - lr * l2)
+            bias.sub_(slope.sum(dim=1, keepdim=True), alpha=lr)
         slope = previous
-    return losses

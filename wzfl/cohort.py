@@ -21,6 +21,7 @@ from torch import Tensor
 from wzfl import batched_steps, shared_pass
 from wzfl.client import ClientWork, Shard, update_by_autograd
 from wzfl.models import Model
+from wzfl.threads import in_threads
 
 # Floats that examples and activations of clients that are handled together may take.
 _BUDGET = {"cpu": 10**7, "cuda": 10**9}
@@ -29,6 +30,8 @@ _UPDATES = {"cpu": 2**25, "cuda": 2**29}
 # Examples of one shared pass, and clients of one batched step, beyond which nothing is gained.
 _EXAMPLES = {"cpu": 1024, "cuda": 2**16}
 _CLIENTS = {"cpu": 16, "cuda": 1024}
+# Of these, clients below which a thread is not worth what Python does for it.
+_EACH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +118,21 @@ def _shared(cohort: Cohort, out: Tensor) -> Tensor:
 
 
 def _batched(cohort: Cohort, out: Tensor) -> Tensor:
-    work = cohort.work
-    assert work.lr is not None
-    x, y = [shard.x for shard in cohort.shards], [shard.y for shard in cohort.shards]
-    return batched_steps.local_updates(
-        cohort.model.network, cohort.weights, x, y, cohort.schedules, work.lr, work.l2, out
-    )
+    work, network = cohort.work, cohort.model.network
+    lr, l2 = work.lr, work.l2
+    assert lr is not None
+
+    def some(rows: slice) -> Tensor:
+        shards, schedules = cohort.shards[rows], cohort.schedules[rows]
+        x, y = [shard.x for shard in shards], [shard.y for shard in shards]
+        return batched_steps.local_updates(
+            network, cohort.weights, x, y, schedules, lr, l2, out[rows]
+        )
+
+    threads = torch.get_num_threads() if out.is_cpu else 1
+    size = max(_EACH, -(-len(cohort) // threads))
+    starts = range(0, len(cohort), size)
+    return torch.cat(in_threads(some, [slice(start, start + size) for start in starts]))
 
 
 def _in_place(cohort: Cohort, out: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from wzfl.products import add_product, product
+
 # Examples whose transforms stay in cache.
 _BLOCK = 32
 # Multiplications of the library's convolution that take as long as one here.
@@ -64,7 +66,7 @@ class FastConvolution:
         height, width = self._of_outputs.image
         out = x.new_empty(len(x), height, width, self._kernel.shape[2]).permute(0, 3, 1, 2)
         for block, values in zip(_blocks(out), _blocks(x), strict=True):
-            points = self._of_inputs.to_points(values) @ self._kernel
+            points = product(self._of_inputs.to_points(values), self._kernel)
             block.copy_(self._of_outputs.to_places(points))
         return out
 
@@ -73,12 +75,12 @@ class FastConvolution:
         products: list[Tensor] = []
         for block, values, slopes in zip(_blocks(before), _blocks(x), _blocks(slope), strict=True):
             points = self._of_outputs.to_points(slopes)
-            block.copy_(self._of_inputs.to_places(points @ self._kernel.mT))
+            block.copy_(self._of_inputs.to_places(product(points, self._kernel.mT)))
             inputs = self._of_inputs.to_points(values).mT
             if products:
-                products[0].baddbmm_(inputs, points)
+                add_product(products[0], inputs, points, 1, 1)
             else:
-                products.append(inputs @ points)
+                products.append(product(inputs, points))
         return self._of_kernel.to_places(products[0]).transpose(0, 1)
 
 
@@ -123,10 +125,10 @@ class _Transform(NamedTuple):
     def to_points(self, images: Tensor) -> Tensor:
         """`[points, n, channels]` of `[n, channels, height, width]`."""
         places = images.permute(2, 3, 0, 1)
-        rows = (self.height @ places.flatten(1)).view(len(self.height), self.image[1], -1)
+        rows = product(self.height, places.flatten(1)).view(len(self.height), self.image[1], -1)
         points = rows.new_empty(self.points, rows.shape[2])
         for matrix, row, point in self._parts(rows, points):
-            torch.bmm(matrix, row, out=point)
+            product(matrix, row, out=point)
         return points.view(-1, *places.shape[2:])
 
     def to_places(self, points: Tensor) -> Tensor:
@@ -134,8 +136,8 @@ class _Transform(NamedTuple):
         flat = points.flatten(1)
         rows = flat.new_empty(len(self.height), self.image[1], flat.shape[1])
         for matrix, row, point in self._parts(rows, flat):
-            torch.bmm(matrix.mT, point, out=row)
-        places = self.height.mT @ rows.flatten(1)
+            product(matrix.mT, point, out=row)
+        places = product(self.height.mT, rows.flatten(1))
         return places.view(*self.image, *points.shape[1:]).permute(2, 3, 0, 1)
 
     def _parts(self, rows: Tensor, points: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from wzfl.fast_convolution import FastConvolution, is_faster
+from wzfl.products import add_product, linear, product
 
 _aten: Any = torch.ops.aten
 
@@ -69,7 +69,7 @@ class Room:
         for weights, slopes, inputs in zip(
             self.clients.rows_alike(self.weight), *parts, strict=True
         ):
-            weights.baddbmm_(slopes.mT, inputs, beta=self.keep, alpha=self.scale)
+            add_product(weights, slopes.mT, inputs, self.keep, self.scale)
 
     def put_biases(self, slope: Tensor) -> None:
         """From the gradient at the layer's output, `[n, out, ...]`."""
@@ -175,10 +175,10 @@ class _Linear:
 
     def forward(self, x: Tensor) -> Tensor:
         self._x = x
-        return functional.linear(x, self._weight, self._bias)
+        return linear(x, self._weight, self._bias)
 
     def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        before = slope @ self._weight if wanted else slope
+        before = product(slope, self._weight) if wanted else slope
         room.put_biases(slope)
         room.put_products(slope, self._x)
         return before

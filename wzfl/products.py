@@ -1,0 +1,95 @@
+"""Products of float32 matrices, of which there may be one per client, or per frequency.
+
+Torch's, except where MKL, which it uses, leaves half of a processor idle: of vectors of 512 bits it uses 256
+unless they are Intel's. There scipy's OpenBLAS takes half the time, on the thread that calls it. For
+what needs no gradient of its own.
+"""
+
+from functools import lru_cache
+
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+from torch.nn import functional
+
+from wzfl.environment import processor
+from wzfl.kernels.products import Place, add_products
+
+# What OpenBLAS calls its kernels for vectors of 512 bits: https://github.com/OpenMathLib/OpenBLAS
+_OF_LONG_VECTORS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+# Rows up to which OpenBLAS multiplies faster with these as columns, at the right of a large matrix.
+_FEW = 32
+
+
+def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
+    """`left @ right` of `[count, m, k]` and `[count, k, n]`, or of `[m, k]` and `[k, n]`; `out`, if given."""
+    if not _goes_to_openblas(left):
+        return torch.matmul(left, right, out=out)
+    if out is not None:
+        return _added(out, left, right, 0, 1)
+    rows, columns = left.shape[-2], right.shape[-1]
+    if rows <= _FEW < columns and right.stride(-1) != 1:
+        out = left.new_empty(*left.shape[:-2], columns, rows)
+        return _added(out, right.mT, left.mT, 0, 1).mT.contiguous()
+    return _added(left.new_empty(*left.shape[:-1], columns), left, right, 0, 1)
+
+
+def add_product(into: Tensor, left: Tensor, right: Tensor, keep: float, scale: float) -> Tensor:
+    """`into` `[count, m, n]` becomes `keep` times itself plus `scale` times `left @ right`."""
+    if not _goes_to_openblas(left):
+        return into.baddbmm_(left, right, beta=keep, alpha=scale)
+    return _added(into, left, right, keep, scale)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x @ weight.T + bias` of `[n, in]` and `[out, in]`."""
+    if not _goes_to_openblas(x):
+        return functional.linear(x, weight, bias)
+    out = product(x, weight.T)
+    return out if bias is None else out.add_(bias)
+
+
+def _goes_to_openblas(values: Tensor) -> bool:
+    return values.is_cpu and values.dtype == torch.float32 and _openblas_is_faster()
+
+
+@lru_cache
+def _openblas_is_faster() -> bool:
+    """If so, scipy's takes one thread from here on."""
+    loaded = ThreadpoolController().select(internal_api="openblas").lib_controllers
+    libraries = [library for library in loaded if "numpy.libs" not in library.filepath]
+    if "Intel" in processor() or not libraries:
+        return False
+    if any(library.architecture not in _OF_LONG_VECTORS for library in libraries):
+        return False
+    for library in libraries:
+        library.set_num_threads(1)
+    return True
+
+
+def _added(into: Tensor, left: Tensor, right: Tensor, keep: float, scale: float) -> Tensor:
+    """`into`, whose rows are each in one piece, after `add_product`."""
+    count = len(into) if into.dim() == 3 else 1
+    sizes = *left.shape[-2:], right.shape[-1]
+    operands = [each if _order(each) else each.contiguous() for each in (left, right)]
+    places = [_place(each) for each in (*operands, into)]
+    add_products(count, sizes, *places, float(keep), float(scale))
+    return into
+
+
+def _place(matrices: Tensor) -> Place:
+    order = _order(matrices)
+    assert order is not None
+    step = matrices.stride(0) if matrices.dim() == 3 else 0
+    return matrices.data_ptr(), step * matrices.element_size(), *order
+
+
+def _order(matrices: Tensor) -> tuple[int, int] | None:
+    """Floats to the next row and 0, or to the next column and 1; None if neither is in one piece."""
+    (rows, columns), (down, right) = matrices.shape[-2:], matrices.stride()[-2:]
+    if (right == 1 or columns == 1) and (down >= columns or rows == 1):
+        return max(down, columns), 0
+    if (down == 1 or rows == 1) and (right >= rows or columns == 1):
+        return max(right, rows), 1
+    return None
