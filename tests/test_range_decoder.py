@@ -6,6 +6,7 @@ import pytest
 
 from wzfl.entropy import _table
 from wzfl.kernels import range_decoder
+from wzfl.kernels.gaps import in_symbols, read_gaps
 
 
 def geometric(longest, chance=0.1):
@@ -50,3 +51,30 @@ def test_of_any_words_it_makes_what_the_library_makes():
             assert symbols is not None
             assert np.array_equal(symbols, expected)
     assert 50 < refused < 550
+
+
+def test_gaps_that_are_too_long_go_on_after_all_others():
+    symbols = in_symbols(np.array([0, 3, 7, 12, 5]), 5)
+    assert symbols.tolist() == [0, 3, 5, 5, 5, 2, 5, 0, 2]
+
+
+@pytest.mark.parametrize("longest", [1, 7])
+def test_gaps_are_read_as_they_were_written(longest):
+    model, gaps = geometric(longest), np.random.default_rng(0).geometric(0.02, 300) - 1
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(in_symbols(gaps, longest), model)
+    words, read = encoder.get_compressed(), np.empty_like(gaps)
+    table = _table(model, longest + 1)
+    limit = gaps.sum() + 1
+    assert read_gaps(words, range_decoder.start(words), *table, longest, limit, read)
+    assert (read == gaps).all()
+
+
+def test_a_gap_that_goes_on_and_on_is_read_up_to_a_limit():
+    model, longest, gap = geometric(7), 7, np.empty(1, np.int64)
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(np.full(1000, longest, np.int32), model)
+    words = encoder.get_compressed()
+    table = _table(model, longest + 1)
+    assert read_gaps(words, range_decoder.start(words), *table, longest, 700, gap)
+    assert gap.tolist() == [700]

@@ -11,6 +11,7 @@ import torch
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.errors import PayloadError
 from wzfl.kernels import range_decoder
+from wzfl.kernels.gaps import in_symbols, read_gaps
 
 _SYMBOLS_PER_MEAN = (
     8  # gaps up to this many times the mean get a symbol of their own; 0.03 % are longer
@@ -32,14 +33,8 @@ def encode_positions(positions: np.ndarray, length: int) -> bytes:
         return b""
     gaps = np.diff(positions, prepend=-1) - 1
     low_bits, longest, model, _ = _gaps(length, count)
-    high = gaps >> low_bits
-    # A gap beyond the longest is so many times the longest and a remainder, told after the others.
-    symbols = [np.minimum(high, longest)]
-    while (more := high[high >= longest]).size:
-        high = more - longest
-        symbols.append(np.minimum(high, longest))
     encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(np.concatenate(symbols).astype(np.int32), model)
+    encoder.encode(in_symbols(gaps >> low_bits, longest), model)
     (low,) = pack(torch.from_numpy(gaps & (2**low_bits - 1))[None], low_bits)
     return b"".join([low, encoder.get_compressed().astype("<u4").tobytes()])
 
@@ -65,26 +60,14 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
             f"coded positions are {start} bytes and whole 4-byte words; got {len(body)} bytes"
         )
     words = np.frombuffer(body[start:], dtype="<u4").astype(np.uint32)
-    state = range_decoder.start(words)
-    high = _read(words, state, table, count)
-    total, unfinished = int(high.sum()), np.flatnonzero(high == longest)
-    while unfinished.size and total << low_bits < length:
-        symbols = _read(words, state, table, unfinished.size)
-        high[unfinished] += symbols
-        total += int(symbols.sum())
-        unfinished = unfinished[symbols == longest]
+    high, limit = np.empty(count, np.int64), -(-length >> low_bits)
+    if not read_gaps(words, range_decoder.start(words), *table, longest, limit, high):
+        raise PayloadError("coded positions are invalid: they are of no gaps")
     low = unpack([body[:start]], low_bits, count)[0].numpy()
     positions = np.cumsum((high << low_bits) + low + 1) - 1
     if positions[-1] >= length:
         raise PayloadError(f"got position {positions[-1]}; expected {count} below {length}")
     return positions
-
-
-def _read(words: np.ndarray, state: np.ndarray, table: "_Table", count: int) -> np.ndarray:
-    symbols = np.empty(count, np.int64)
-    if not range_decoder.read_symbols(words, state, *table, symbols):
-        raise PayloadError("coded positions are invalid: they are of no gaps")
-    return symbols
 
 
 class _Table(NamedTuple):
