@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from wzfl.environment import describe_environment
 from wzfl.plots import in_order, label, look, style
+from wzfl.products import library
 
 PEERS = ("fedjax", "pfl", "flower")
 WORKLOADS = {
@@ -32,8 +33,8 @@ def summary(folder: Path) -> str:
     parts = [
         "# Speed\n",
         f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
-        f" torch {torch.__version__}. Medians; seconds of every repetition are in the CSV files."
-        " Made by `make benchmark`.\n",
+        f" torch {torch.__version__}, products of matrices by {library()}. Medians; seconds of every"
+        " repetition are in the CSV files. Made by `make benchmark`.\n",
     ]
     tables = {
         "rounds": round_table,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wzfl import products
-from wzfl.products import add_product, linear, product
+from wzfl.products import add_product, library, linear, product
 
 openblas_is_faster = products._openblas_is_faster.__wrapped__  # without its cache
 
@@ -81,6 +81,12 @@ def test_layouts_do_not_matter(shape, count, lay_left, lay_right, lay_out):
         1 + left.double().reshape(-1, inner) @ (right[0] if count else right).double(),
         **near,
     )
+
+
+def test_who_multiplies_is_said(monkeypatch):
+    assert library() == "scipy's OpenBLAS"
+    monkeypatch.setattr(products, "_openblas_is_faster", lambda: False)
+    assert library() == "torch"
 
 
 def test_what_is_not_float32_is_left_to_torch():

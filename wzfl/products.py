@@ -50,6 +50,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out.add_(bias)
 
 
+def library() -> str:
+    """That multiplies float32 matrices on this CPU."""
+    return "scipy's OpenBLAS" if _openblas_is_faster() else "torch"
+
+
 def _goes_to_openblas(values: Tensor) -> bool:
     return values.is_cpu and values.dtype == torch.float32 and _openblas_is_faster()
 
