@@ -83,6 +83,21 @@ def test_layouts_do_not_matter(shape, count, lay_left, lay_right, lay_out):
     )
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "into"),
+    [
+        ((2, 3, 4), (2, 5, 6), (2, 3, 6)),
+        ((2, 3, 4), (1, 4, 6), (2, 3, 6)),
+        ((2, 3, 4), (4, 6), (2, 3, 6)),
+        ((2, 3, 4), (2, 4, 6), (2, 3, 5)),
+        ((2, 3, 4), (2, 4, 6), (1, 3, 6)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(left, right, into):
+    with pytest.raises(ValueError, match="a product is of"):
+        add_product(torch.zeros(into), torch.zeros(left), torch.zeros(right), 1, 1)
+
+
 def test_who_multiplies_is_said(monkeypatch):
     assert library() == "scipy's OpenBLAS"
     monkeypatch.setattr(products, "_openblas_is_faster", lambda: False)

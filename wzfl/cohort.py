@@ -21,7 +21,7 @@ from torch import Tensor
 from wzfl import batched_steps, shared_pass
 from wzfl.client import ClientWork, Shard, update_by_autograd
 from wzfl.models import Model
-from wzfl.threads import in_threads
+from wzfl.threads import in_threads, runs
 
 # Floats that examples and activations of clients that are handled together may take.
 _BUDGET = {"cpu": 10**7, "cuda": 10**9}
@@ -75,7 +75,7 @@ class Cohort:
         """The rows of clients that are best handled together; of the same size as far as possible."""
         _, most = self._way()
         size = _evenly(len(self), min(most, _UPDATES[self.weights.device.type] // self.model.dim))
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        return runs(len(self), size)
 
     def updates(self) -> tuple[Tensor, Tensor]:
         """Updates `[clients, dim]` and mean training losses `[clients]` of all, taken together."""
@@ -131,8 +131,7 @@ def _batched(cohort: Cohort, out: Tensor) -> Tensor:
 
     threads = torch.get_num_threads() if out.is_cpu else 1
     size = max(_EACH, -(-len(cohort) // threads))
-    starts = range(0, len(cohort), size)
-    return torch.cat(in_threads(some, [slice(start, start + size) for start in starts]))
+    return torch.cat(in_threads(some, runs(len(cohort), size)))
 
 
 def _in_place(cohort: Cohort, out: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from wzfl.measured_scale import heard, measured, tell
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 from wzfl.residual_model import ResidualModel
-from wzfl.threads import in_threads
+from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")
 
@@ -52,11 +52,7 @@ def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Resu
     size = _CHUNK[vectors.device.type] // dim
     if vectors.is_cpu:
         size = min(size, -(-clients // torch.get_num_threads()))
-    size = max(1, size)
-    return in_threads(
-        function,
-        [slice(start, min(start + size, clients)) for start in range(0, clients, size)],
-    )
+    return in_threads(function, runs(clients, max(1, size)))
 
 
 def decode(

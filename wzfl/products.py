@@ -63,23 +63,31 @@ def _goes_to_openblas(values: Tensor) -> bool:
 def _openblas_is_faster() -> bool:
     """If so, scipy's takes one thread from here on."""
     loaded = ThreadpoolController().select(internal_api="openblas").lib_controllers
-    libraries = [library for library in loaded if "numpy.libs" not in library.filepath]
-    if "Intel" in processor() or not libraries:
+    scipys = [each for each in loaded if "numpy.libs" not in each.filepath]
+    if "Intel" in processor() or not scipys:
         return False
-    if any(library.architecture not in _OF_LONG_VECTORS for library in libraries):
+    if any(each.architecture not in _OF_LONG_VECTORS for each in scipys):
         return False
-    for library in libraries:
-        library.set_num_threads(1)
+    for each in scipys:
+        each.set_num_threads(1)
     return True
 
 
 def _added(into: Tensor, left: Tensor, right: Tensor, keep: float, scale: float) -> Tensor:
-    """`into`, whose rows are each in one piece, after `add_product`."""
-    count = len(into) if into.dim() == 3 else 1
-    sizes = *left.shape[-2:], right.shape[-1]
+    """`into`, whose rows are each in one piece, after `add_product`.
+
+    Raises:
+        ValueError: the shapes do not fit, of which BLAS knows nothing.
+    """
+    (*batch, rows, inner), columns = left.shape, right.shape[-1]
+    if right.shape != (*batch, inner, columns) or into.shape != (*batch, rows, columns):
+        shapes = ", ".join(str(tuple(each.shape)) for each in (left, right, into))
+        raise ValueError(f"a product is of [m, k] and [k, n] to [m, n]; got {shapes}")
     operands = [each if _order(each) else each.contiguous() for each in (left, right)]
     places = [_place(each) for each in (*operands, into)]
-    add_products(count, sizes, *places, float(keep), float(scale))
+    assert not places[2][3]
+    count = batch[0] if batch else 1
+    add_products(count, (rows, inner, columns), *places, float(keep), float(scale))
     return into
 
 

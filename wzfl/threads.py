@@ -61,6 +61,11 @@ def in_shares(function: Callable[[Item], Result], items: Sequence[Item], size: i
     return [shares[place % workers][place // workers] for place in range(len(items))]
 
 
+def runs(count: int, size: int) -> list[slice]:
+    """So many items, `size` at a time."""
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 @contextmanager
 def _one_core() -> Iterator[None]:
     threads = torch.get_num_threads()

@@ -1,4 +1,7 @@
-"""Products of float32 matrices, one after the other, by the BLAS that scipy ships."""
+"""Products of float32 matrices, one after the other, by the BLAS that scipy ships.
+
+They serve training, not coding: unlike what other kernels give, these are not torch's numbers bit for bit.
+"""
 
 from typing import Any
 
@@ -36,7 +39,8 @@ def add_products(
         out: the same; rows in one piece.
     """
     rows, inner, columns = sizes
-    # BLAS is Fortran's: all by reference, and to it our matrices are their transposes, right' left'.
+    # BLAS is Fortran's: all by reference, and to it our matrices are their transposes, right' left'. Of a
+    # whole number it may read 32 bits only, the lower half, which on a little-endian machine come first.
     turned = np.array([ord("N"), ord("T")], dtype=np.uint8)
     whole = np.array([columns, rows, inner, right[2], left[2], out[2]], dtype=np.int64)
     factors = np.array([scale, keep], dtype=np.float32)
