@@ -23,12 +23,19 @@ def without_biases():
     )
 
 
+def without_a_relu_between():
+    return nn.Sequential(
+        *(nn.Flatten(), nn.Linear(128, 9), nn.Linear(9, 7)), *(nn.ReLU(), nn.Linear(7, 5))
+    )
+
+
 MODELS = {
     "logistic": logistic(SHAPE, 5),
     "mlp": mlp(SHAPE, 5, [12, 9]),
     "cnn": cnn(SHAPE, 5),
     "resnet": resnet(SHAPE, 5, width=8, blocks=1),
     "without_biases": Model(without_biases),
+    "without_a_relu_between": Model(without_a_relu_between),
 }
 WORKS = {
     "fedsgd": FedSGD(batch_size=7),
@@ -92,6 +99,25 @@ def test_they_are_grouped_by_what_they_take(monkeypatch, shards):
     assert cohort.groups() == [slice(0, 3), slice(3, 5)]
     monkeypatch.setitem(wzfl.cohort._UPDATES, "cpu", model.dim)
     assert [rows.stop - rows.start for rows in cohort.groups()] == [1] * 5
+
+
+@pytest.mark.usefixtures("blas")
+def test_what_is_not_a_number_reaches_the_update(shards):
+    model = MODELS["mlp"]
+    weights = model.init(0)
+    weights[5] = torch.nan
+    updates, losses = Cohort.with_seeds(FedSGD(7), model, weights, shards, range(5)).updates()
+    assert updates.isnan().any(dim=1).all()
+    assert losses.isnan().all()
+
+
+@pytest.mark.usefixtures("blas")
+@pytest.mark.parametrize("label", [-1, 5])
+def test_a_label_of_no_class_is_refused(shards, label):
+    model = MODELS["mlp"]
+    wrong = Shard(shards[0].x, torch.full_like(shards[0].y, label))
+    with pytest.raises(IndexError):
+        Cohort.with_seeds(FedSGD(7), model, model.init(0), [wrong], [0]).updates()
 
 
 def test_bfloat16_is_near(shards):

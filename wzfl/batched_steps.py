@@ -15,17 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from wzfl.products import add_product, product
 
 _aten: Any = torch.ops.aten
-_LAYERS = (nn.Flatten, nn.Linear, nn.ReLU)
-
-
-def supports(network: nn.Module) -> bool:
-    """Whether `network` is a plain sequence of dense layers."""
-    return isinstance(network, nn.Sequential) and all(type(layer) in _LAYERS for layer in network)
 
 
 @torch.no_grad()
 def local_updates(
-    network: nn.Module,
+    dense: Sequence[nn.Linear],
     weights: Tensor,
     inputs: Sequence[Tensor],
     labels: Sequence[Tensor],
@@ -36,13 +30,12 @@ def local_updates(
 ) -> Tensor:
     """Fills `out` `[clients, dim]` with received weights minus local ones after SGD.
 
-    Each client has inputs `[n, ...]`, labels `[n]` and a schedule: the rows of every step. Returns the
-    mean losses of the steps, `[clients]`, regularisation l2/2 |weights|**2 included.
+    The network is one of `dense_layers`. Each client has inputs `[n, ...]`, labels `[n]` and a schedule: the
+    rows of every step. Returns the mean losses of the steps, `[clients]`, regularisation
+    l2/2 |weights|**2 included.
     """
     # Clients with the most steps first: those that still take part are a prefix.
     order = sorted(range(len(schedules)), key=lambda client: -len(schedules[client]))
-    assert isinstance(network, nn.Sequential)
-    dense = [layer for layer in network if isinstance(layer, nn.Linear)]
     layers = [_Dense(layer, len(order), weights.device) for layer in dense]
     _load(layers, weights)
     x, y, share = _in_steps(

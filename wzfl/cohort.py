@@ -20,6 +20,7 @@ from torch import Tensor
 
 from wzfl import batched_steps, shared_pass
 from wzfl.client import ClientWork, Shard, update_by_autograd
+from wzfl.dense import dense_layers
 from wzfl.models import Model
 from wzfl.threads import in_threads, runs
 
@@ -91,7 +92,7 @@ class Cohort:
         if exact and self.work.lr is None and shared_pass.supports(network):
             floats = examples * shared_pass.floats_per_example(network, x.shape[1:])
             return _shared, min(_EXAMPLES[device] // examples, _BUDGET[device] // floats)
-        if exact and self.work.lr is not None and batched_steps.supports(network):
+        if exact and self.work.lr is not None and dense_layers(network):
             floats = examples * x[0].numel() + 2 * self.model.dim
             return _batched, min(_CLIENTS[device], _BUDGET[device] // floats)
         if exact and shared_pass.supports(network):
@@ -118,7 +119,7 @@ def _shared(cohort: Cohort, out: Tensor) -> Tensor:
 
 
 def _batched(cohort: Cohort, out: Tensor) -> Tensor:
-    work, network = cohort.work, cohort.model.network
+    work, layers = cohort.work, dense_layers(cohort.model.network)
     lr, l2 = work.lr, work.l2
     assert lr is not None
 
@@ -126,7 +127,7 @@ def _batched(cohort: Cohort, out: Tensor) -> Tensor:
         shards, schedules = cohort.shards[rows], cohort.schedules[rows]
         x, y = [shard.x for shard in shards], [shard.y for shard in shards]
         return batched_steps.local_updates(
-            network, cohort.weights, x, y, schedules, lr, l2, out[rows]
+            layers, cohort.weights, x, y, schedules, lr, l2, out[rows]
         )
 
     threads = torch.get_num_threads() if out.is_cpu else 1
