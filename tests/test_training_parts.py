@@ -212,10 +212,10 @@ def test_client_updates_are_each_client_s_own(problem):
 
 def aggregate(estimates, examples, how):
     """Both at once, which is the same as one after the other."""
-    whole, parts = (Aggregate(how, estimates.shape[1], estimates.device) for _ in range(2))
+    whole, parts = (Aggregate(how) for _ in range(2))
     whole.add(estimates, examples)
     for row in range(len(estimates)):
-        part = Aggregate(how, estimates.shape[1], estimates.device)
+        part = Aggregate(how)
         part.add(estimates[row : row + 1], examples[row : row + 1])
         parts.join(part)
     assert torch.equal(whole.result(), parts.result())

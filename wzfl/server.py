@@ -18,30 +18,40 @@ class Aggregate:
     (Bernstein et al., ICML 2018).
     """
 
-    def __init__(self, how: str, dim: int, device: torch.device) -> None:
+    def __init__(self, how: str) -> None:
         if how not in ("mean", "majority_vote"):
             raise InputError(
                 f"server.aggregation is auto, mean or majority_vote; got {how!r}; see conf/server/"
             )
         self._votes = how == "majority_vote"
-        self._sum, self._weight = torch.zeros(dim, device=device), 0.0
+        self._sum: Tensor | None = None
+        self._weight = 0.0
 
     def add(self, estimates: Tensor, weights: Tensor) -> None:
         """Estimates `[clients, dim]` with weights `[clients]`."""
         if self._votes:
-            self._sum += estimates.sign().sum(dim=0)
+            self._gather(estimates.sign().sum(dim=0))
+            return
+        factors = weights.to(estimates.dtype)
+        if self._sum is None:
+            self._sum = torch.mv(estimates.T, factors)
         else:
-            self._sum.addmv_(estimates.T, weights.to(estimates.dtype))
-            self._weight += float(weights.sum())
+            self._sum.addmv_(estimates.T, factors)
+        self._weight += float(weights.sum())
 
     def join(self, other: "Aggregate") -> None:
-        """Adds what another has gathered."""
-        self._sum += other._sum
+        """Adds what another has gathered, which is not to be used any more."""
+        if other._sum is not None:
+            self._gather(other._sum)
         self._weight += other._weight
 
     def result(self) -> Tensor:
         """`[dim]`, of one client at least."""
+        assert self._sum is not None
         return self._sum.sign() if self._votes else self._sum / self._weight
+
+    def _gather(self, summand: Tensor) -> None:
+        self._sum = summand if self._sum is None else self._sum.add_(summand)
 
 
 class Server:

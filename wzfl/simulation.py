@@ -76,8 +76,8 @@ def _waves(
     watch: bool,
 ) -> Received:
     """What comes of a round's clients, asked in as many waves as the side information wants."""
-    policy, device = federation.side_information, state.server.weights.device
-    received = Received(Aggregate(federation.aggregation, federation.model.dim, device))
+    policy = federation.side_information
+    received = Received(Aggregate(federation.aggregation))
     waves = min(policy.waves, len(sampled))
     ends = [len(sampled) * wave // waves for wave in range(waves + 1)]
     for start, end in pairwise(ends):

@@ -72,7 +72,7 @@ def receive(
     device = cohort.weights.device
 
     def lane(groups: list[slice]) -> Received:
-        received = Received(Aggregate(federation.aggregation, federation.model.dim, device))
+        received = Received(Aggregate(federation.aggregation))
         for rows in groups:
             _group(federation, state, cohort.rows(rows), public.rows(rows), received, watch)
         return received
