@@ -24,7 +24,7 @@ _FEW = 32
 
 def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     """`left @ right` of `[count, m, k]` and `[count, k, n]`, or of `[m, k]` and `[k, n]`; `out`, if given."""
-    if not _goes_to_openblas(left):
+    if not goes_to_openblas(left):
         return torch.matmul(left, right, out=out)
     if out is not None:
         return _added(out, left, right, 0, 1)
@@ -37,14 +37,14 @@ def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
 
 def add_product(into: Tensor, left: Tensor, right: Tensor, keep: float, scale: float) -> Tensor:
     """`into` `[count, m, n]` becomes `keep` times itself plus `scale` times `left @ right`."""
-    if not _goes_to_openblas(left):
+    if not goes_to_openblas(left):
         return into.baddbmm_(left, right, beta=keep, alpha=scale)
     return _added(into, left, right, keep, scale)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias` of `[n, in]` and `[out, in]`."""
-    if not _goes_to_openblas(x):
+    if not goes_to_openblas(x):
         return functional.linear(x, weight, bias)
     out = product(x, weight.T)
     return out if bias is None else out.add_(bias)
@@ -55,7 +55,8 @@ def library() -> str:
     return "scipy's OpenBLAS" if _openblas_is_faster() else "torch"
 
 
-def _goes_to_openblas(values: Tensor) -> bool:
+def goes_to_openblas(values: Tensor) -> bool:
+    """Whether products of such matrices do."""
     return values.is_cpu and values.dtype == torch.float32 and _openblas_is_faster()
 
 

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wzfl import dense_pass
+from wzfl.dense import dense_layers
 from wzfl.layers import Clients, Layer, Room, is_known, layer_of
+from wzfl.products import goes_to_openblas
 
 Pair = tuple[Tensor | None, Tensor | None]  # of weight and bias
 _Place = tuple[int, torch.Size]  # where they start in a flat vector, and their shape
@@ -48,6 +51,9 @@ def gradients(
     Inputs `[n, ...]` and labels `[n]` are those of the first client, `sizes[0]` of them, then of the next.
     Returns the losses `[clients]`.
     """
+    dense = dense_layers(network)
+    if dense and goes_to_openblas(weights):
+        return dense_pass.gradients(dense, weights, inputs, labels, sizes, out)
     clients = Clients(sizes)
     rooms = [Room(*pair, clients) for pair in _views(network, out)]
     return _pass(network, _views(network, weights), inputs, labels, clients, rooms)
@@ -92,7 +98,7 @@ def _pass(
         values = layers[-1].forward(values)
     losses = functional.cross_entropy(values, labels, reduction="none")
     slope = functional.softmax(values, dim=1)
-    slope[torch.arange(len(slope), device=slope.device), labels] -= 1
+    slope -= torch.zeros_like(slope).scatter_(1, labels[:, None], 1)
     for slopes in clients.alike(slope):
         slopes /= slopes.shape[1]
     # Nobody needs the gradient at the input of the first layer that has weights.
