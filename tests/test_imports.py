@@ -15,6 +15,7 @@ FOUNDATION = {
     "entropy",
     "elias",
     "frame",
+    "float_frames",
     "rotation",
     "polar",
     "theory",

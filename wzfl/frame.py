@@ -28,14 +28,19 @@ def framed(
     checksums: Sequence[int],
 ) -> list[bytes]:
     """The payloads that carry the bodies, each of which is in parts."""
-    header = _HEADER.pack(VERSION, codec, dim)
+    start = header(codec, dim)
     pairs = zip(bodies, checksums, strict=True)
-    return joined([header, *body, _CHECKSUM.pack(checksum)] for body, checksum in pairs)
+    return joined([start, *body, _CHECKSUM.pack(checksum)] for body, checksum in pairs)
+
+
+def header(codec: int, dim: int) -> bytes:
+    """What comes before the body."""
+    return _HEADER.pack(VERSION, codec, dim)
 
 
 def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
     """That of the payload that carries `body`; `agreed` is what the decoder must know as well."""
-    return _checksum([_HEADER.pack(VERSION, codec, dim), *body, agreed])
+    return _checksum([header(codec, dim), *body, agreed])
 
 
 def unframed(payload: bytes, codec: int, dim: int) -> memoryview:

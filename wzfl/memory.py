@@ -22,6 +22,14 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
     return torch.from_numpy(np.frombuffer(string, np.uint8))
 
 
+def new_string(size: int) -> bytes:
+    """Not filled yet, which is for the caller to do before anyone else has it.
+
+    Source: https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
+    """
+    return _new_string(None, size)
+
+
 def joined(rows: Iterable[Sequence[bytes | memoryview]]) -> list[bytes]:
     """Of each row its parts, one after the other."""
     strings, rooms, sources = list[bytes](), list[Tensor](), list[Tensor]()
@@ -31,9 +39,7 @@ def joined(rows: Iterable[Sequence[bytes | memoryview]]) -> list[bytes]:
         if sum(sizes) < _LARGE:
             strings.append(b"".join(parts))
             continue
-        # Without a source it is not filled yet, which is for us to do before anyone else has it:
-        # https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
-        strings.append(_new_string(None, sum(sizes)))
+        strings.append(new_string(sum(sizes)))
         rooms += as_tensor(strings[-1]).split_with_sizes(sizes)
         sources += map(as_tensor, parts)
     copy_all(rooms, sources)

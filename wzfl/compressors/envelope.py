@@ -9,8 +9,9 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
+from wzfl.float_frames import framed_floats, unframed_floats
 from wzfl.frame import check, checksum, framed, unframed
-from wzfl.gpu.host import to_device
+from wzfl.gpu.host import to_device, to_host
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 from wzfl.threads import in_shares
@@ -35,6 +36,43 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 def checked(updates: Tensor, public: Public) -> Tensor:
     """The updates as finite float32 `[clients, dim]`, or an `InputError`."""
+    updates = _shaped(updates, public)
+    finite = largest_magnitudes(updates).isfinite()
+    if not bool(finite.all()):
+        row = int((~finite).nonzero()[0])
+        raise InputError(
+            f"the update of client {public.clients[row]} holds NaN or infinity (or exceeds float32);"
+            " training diverged? lower the learning rate"
+        )
+    return updates
+
+
+def seal_floats(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
+    """One framed payload per update, whose body it is, once it is `checked`."""
+    updates = _shaped(updates, public)
+    payloads = framed_floats(updates, compressor.wire_id, _agreed(compressor, public))
+    if payloads is not None:
+        return payloads
+    bodies = [row.data for row in to_host(checked(updates, public))]
+    return seal_rows(compressor, bodies, updates.shape[1], public)
+
+
+def open_floats(
+    compressor: Compressor, payloads: Sequence[bytes], side: Tensor, public: Public
+) -> Tensor:
+    """The inverse of `seal_floats`, of the shape of `side` and on its device, or a `PayloadError`."""
+    dim = side.shape[1]
+    bodies = unchecked_rows(compressor, payloads, dim, public)
+    rows = unframed_floats(payloads, dim, _agreed(compressor, public)) if side.is_cpu else None
+    if rows is not None:
+        return rows
+    check_rows(compressor, payloads, public)
+    check_sizes(bodies, [4 * dim] * len(bodies))
+    return float32_rows(bodies, side.device)
+
+
+def _shaped(updates: Tensor, public: Public) -> Tensor:
+    """As float32 `[clients, dim]`, or an `InputError`."""
     if updates.ndim != 2 or not updates.is_floating_point() or updates.shape[1] == 0:
         raise InputError(
             f"updates must be floating point [clients, dim], dim at least 1; got"
@@ -47,15 +85,7 @@ def checked(updates: Tensor, public: Public) -> Tensor:
             f"updates are on {updates.device}, public on {public.scale.device};"
             " move one of them with .to()"
         )
-    updates = updates.float()
-    finite = largest_magnitudes(updates).isfinite()
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0])
-        raise InputError(
-            f"the update of client {public.clients[row]} holds NaN or infinity (or exceeds float32);"
-            " training diverged? lower the learning rate"
-        )
-    return updates
+    return updates.float()
 
 
 def seal_rows(

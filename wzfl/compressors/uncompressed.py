@@ -5,14 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from wzfl.compressors.envelope import (
-    check_sizes,
-    checked,
-    float32_rows,
-    open_rows,
-    seal_rows,
-)
-from wzfl.gpu.host import to_host
+from wzfl.compressors.envelope import open_floats, seal_floats
 from wzfl.public import Public
 
 
@@ -26,11 +19,7 @@ class Uncompressed:
     unbiased: ClassVar[bool] = True
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        updates = checked(updates, public)
-        return seal_rows(self, [row.data for row in to_host(updates)], updates.shape[1], public)
+        return seal_floats(self, updates, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
-        bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [4 * dim] * len(bodies))
-        return float32_rows(bodies, side.device)
+        return open_floats(self, payloads, side, public)
