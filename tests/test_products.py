@@ -83,6 +83,26 @@ def test_layouts_do_not_matter(shape, count, lay_left, lay_right, lay_out):
     )
 
 
+@pytest.mark.parametrize("lay_right", LAYOUTS)
+@pytest.mark.parametrize("lay_left", LAYOUTS)
+@pytest.mark.parametrize(
+    ("rows", "inner", "columns"), [(7, 1500, 531), (531, 1500, 7), (32, 70, 1003), (2, 9, 60_001)]
+)
+def test_large_matrices_are_multiplied_piece_by_piece(rows, inner, columns, lay_left, lay_right):
+    left, right = lay_left(torch.randn(2, rows, inner)), lay_right(torch.randn(2, inner, columns))
+    out = torch.randn(2, rows, columns)
+    expected = 0.5 * out.double() - 0.25 * (left.double() @ right.double())
+    add_product(out, left, right, keep=0.5, scale=-0.25)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-4, check_dtype=False)
+    torch.testing.assert_close(
+        product(left, right),
+        left.double() @ right.double(),
+        rtol=1e-5,
+        atol=1e-4,
+        check_dtype=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("left", "right", "into"),
     [

@@ -20,6 +20,14 @@ _sgemm: Any = types.ExternalFunction("wzfl_sgemm", types.void(*[types.uintp] * 1
 Place = tuple[int, int, int, int]
 
 
+# OpenBLAS copies large matrices into an order of its own first, which does not pay where few rows or columns
+# are multiplied. These are taken piece by piece, each so small that it is read where it lies. The limits are
+# OpenBLAS's, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c: of multiplications, and of numbers in the
+# result if sums run along the rows of both matrices.
+_MULTIPLICATIONS, _RESULTS = 1_000_000, 1200
+_FEW = 32
+
+
 @compiled
 def add_products(
     count: int,
@@ -39,24 +47,53 @@ def add_products(
         out: the same; rows in one piece.
     """
     rows, inner, columns = sizes
+    along_rows = right[3] == 1 and left[3] == 0
+    height = _piece(rows, columns, inner, along_rows, left[3]) if columns <= _FEW else rows
+    width = _piece(columns, rows, inner, along_rows, 1 - right[3]) if rows <= _FEW else columns
     # BLAS is Fortran's: all by reference, and to it our matrices are their transposes, right' left'. Of a
     # whole number it may read 32 bits only, the lower half, which on a little-endian machine come first.
     turned = np.array([ord("N"), ord("T")], dtype=np.uint8)
     whole = np.array([columns, rows, inner, right[2], left[2], out[2]], dtype=np.int64)
     factors = np.array([scale, keep], dtype=np.float32)
     for number in range(count):
-        _sgemm(
-            turned[right[3] :].ctypes.data,
-            turned[left[3] :].ctypes.data,
-            whole.ctypes.data,
-            whole[1:].ctypes.data,
-            whole[2:].ctypes.data,
-            factors.ctypes.data,
-            np.uint64(right[0] + number * right[1]),
-            whole[3:].ctypes.data,
-            np.uint64(left[0] + number * left[1]),
-            whole[4:].ctypes.data,
-            factors[1:].ctypes.data,
-            np.uint64(out[0] + number * out[1]),
-            whole[5:].ctypes.data,
-        )
+        for row in range(0, rows, height):
+            whole[1] = min(height, rows - row)
+            for column in range(0, columns, width):
+                whole[0] = min(width, columns - column)
+                _sgemm(
+                    turned[right[3] :].ctypes.data,
+                    turned[left[3] :].ctypes.data,
+                    whole.ctypes.data,
+                    whole[1:].ctypes.data,
+                    whole[2:].ctypes.data,
+                    factors.ctypes.data,
+                    _address(right, number, 0, column),
+                    whole[3:].ctypes.data,
+                    _address(left, number, row, 0),
+                    whole[4:].ctypes.data,
+                    factors[1:].ctypes.data,
+                    _address(out, number, row, column),
+                    whole[5:].ctypes.data,
+                )
+
+
+@compiled
+def _piece(many: int, few: int, inner: int, along_rows: bool, apart: int) -> int:
+    """Of `many` rows or columns, how many at once.
+
+    The floats of each lie side by side, or `apart`: then a piece is to fill lines of the cache.
+    """
+    most = _MULTIPLICATIONS // (few * inner)
+    if along_rows:
+        most = min(most, _RESULTS // few)
+    least = 32 if apart else 4
+    if many <= most or most < least:
+        return many
+    return most // least * least
+
+
+@compiled
+def _address(matrices: Place, number: int, row: int, column: int) -> np.uint64:
+    start, step, ahead, turned = matrices
+    floats = column * ahead + row if turned else row * ahead + column
+    return np.uint64(start + number * step + 4 * floats)
