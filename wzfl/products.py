@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wzfl.environment import processor
+from wzfl.kernels import IS_COMPILED
 from wzfl.kernels.products import Place, add_products
 
 # What OpenBLAS calls its kernels for vectors of 512 bits: https://github.com/OpenMathLib/OpenBLAS
@@ -65,7 +66,7 @@ def _openblas_is_faster() -> bool:
     """If so, scipy's takes one thread from here on."""
     loaded = ThreadpoolController().select(internal_api="openblas").lib_controllers
     scipys = [each for each in loaded if "numpy.libs" not in each.filepath]
-    if "Intel" in processor() or not scipys:
+    if "Intel" in processor() or not scipys or not IS_COMPILED:
         return False
     if any(each.architecture not in _OF_LONG_VECTORS for each in scipys):
         return False

@@ -10,6 +10,9 @@ from typing import Any
 
 import numba
 
+# If not, Python itself runs the loops, which can then call nothing but Python.
+IS_COMPILED = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, compiled at its first call and kept on disk where a cache can be written.

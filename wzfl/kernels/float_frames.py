@@ -12,7 +12,7 @@ import numpy as np
 from llvmlite import binding
 from numba import types
 
-from wzfl.kernels import compiled
+from wzfl.kernels import IS_COMPILED, compiled
 from wzfl.kernels.norms import largest
 
 _STRIP = 4096  # floats, which stay in the first cache
@@ -51,7 +51,7 @@ def _are_found() -> bool:
 
 
 # Whether what follows can be called.
-CAN_SUM = _are_found()
+CAN_SUM = IS_COMPILED and _are_found()
 
 
 @compiled

@@ -12,15 +12,22 @@ from wzfl.kernels.range_decoder import read_symbols
 @compiled
 def in_symbols(gaps: np.ndarray, longest: int) -> np.ndarray:
     """The symbols, int32, of int64 `gaps`."""
-    symbols = np.empty(len(gaps) + np.sum(gaps // longest), np.int32)
-    left, going_on, found = gaps.copy(), len(gaps), 0
+    left, going_on = np.empty(len(gaps), np.int64), 0
+    for gap in gaps:
+        left[going_on] = gap - longest  # the next one's, if this has ended
+        going_on += gap >= longest
+    more = going_on + np.sum(left[:going_on] // longest)
+    symbols = np.empty(len(gaps) + more, np.int32)
+    for place in range(len(gaps)):
+        symbols[place] = min(gaps[place], longest)
+    found = len(gaps)
     while going_on:
         here, going_on = going_on, 0
         for place in range(here):
             gap = left[place]
             symbols[found] = min(gap, longest)
             found += 1
-            left[going_on] = gap - longest  # the next one's, if this has ended
+            left[going_on] = gap - longest
             going_on += gap >= longest
     return symbols
 
