@@ -31,9 +31,10 @@ def talk(compressor, updates, rounds):
     for number in range(1, rounds + 1):
         public = Public(0, number, range(clients))
         current = updates[min(number, len(updates)) - 1]
-        payloads = compressor.encode(compressor.before(theirs, current, public), public)
+        sent = compressor.before(theirs, current, public)
+        payloads = compressor.encode(sent, public)
         decoded = compressor.decode(payloads, torch.zeros_like(current), public)
-        theirs = compressor.after(theirs, current, decoded, public)
+        theirs = compressor.after(theirs, current, sent, decoded, public)
         estimates = decoded
         if isinstance(compressor, ServerMemory):
             estimates, ours = compressor.received(ours, decoded, public)

@@ -41,7 +41,9 @@ class Diana(ClientSide):
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return updates - memory
 
-    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
+    def after(
+        self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
+    ) -> Tensor:
         return memory + self._step(memory.shape[1]) * decoded
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
@@ -69,7 +71,9 @@ class EF21(ClientSide):
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return updates - memory
 
-    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
+    def after(
+        self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
+    ) -> Tensor:
         return memory + decoded
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
@@ -112,7 +116,9 @@ class Marina(ClientSide):
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return updates if self._is_full(public) else updates - memory
 
-    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
+    def after(
+        self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
+    ) -> Tensor:
         return updates
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:

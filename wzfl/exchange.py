@@ -200,7 +200,7 @@ def _sent(
     memory = state.client_memory[clients]
     sent = compressor.before(memory, updates, public)
     payloads, decoded = compressor.encode_and_decode(sent, public)
-    state.client_memory[clients] = compressor.after(memory, updates, decoded, public)
+    state.client_memory[clients] = compressor.after(memory, updates, sent, decoded, public)
     return payloads, memory
 
 

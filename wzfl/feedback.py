@@ -27,8 +27,13 @@ class ClientMemory(Protocol):
         """Payloads of what `before` gave, and what they decode to, `[clients, dim]`."""
         ...
 
-    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
-        """Their new memories, after they decoded their own payloads; all `[clients, dim]`."""
+    def after(
+        self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
+    ) -> Tensor:
+        """Their new memories, after they decoded their own payloads; all `[clients, dim]`.
+
+        `sent` is what `before` gave, which nobody needs any more.
+        """
         ...
 
 
@@ -117,5 +122,7 @@ class ErrorFeedback(ClientSide):
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
         return memory + updates
 
-    def after(self, memory: Tensor, updates: Tensor, decoded: Tensor, public: Public) -> Tensor:
-        return (memory + updates).sub_(decoded)
+    def after(
+        self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
+    ) -> Tensor:
+        return sent.sub_(decoded)

@@ -79,10 +79,10 @@ class TopK:
         for body in bodies:
             if len(body) < size:
                 raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
-        values = self._values([body[:size] for body in bodies], kept)
+        values = finite(self._values([body[:size] for body in bodies], kept), public)
         places = np.stack([decode_positions(body[size:], dim, kept) for body in bodies])
         estimates = torch.zeros(len(bodies), dim).scatter_(1, torch.from_numpy(places), values)
-        return finite(estimates.to(side.device), public)
+        return estimates.to(side.device)
 
     def _kept(self, updates: Tensor) -> tuple[Tensor, list[bytes]]:
         """Positions `[clients, k]`, and each client's values there."""
