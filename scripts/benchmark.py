@@ -156,8 +156,8 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time and peak memory against clients, dimension and population, a process for each point."""
     rows = []
     for what, size, *options in GROWTH:
-        # Of 10^8 coordinates any repetition may still meet fresh pages: several times as long.
-        count = {"cnn_clients": 1, "dimension": 11}.get(what, 5)
+        # Any repetition may still meet fresh pages: of 10^8 coordinates several times as long.
+        count = {"cnn_clients": 3, "dimension": 11}.get(what, 5)
         common = ["--threads", str(arguments.threads), "--repetitions", str(count)]
         for done in run(
             [*script("benchmark_growth"), what, str(size), *map(str, options), *common]
