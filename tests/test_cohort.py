@@ -59,14 +59,6 @@ def shards():
     ]
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield
-    torch.set_num_threads(before)
-
-
 def together_or_apart(cohort):
     """Updates and losses, by the cohort's groups."""
     parts = [cohort.rows(rows).updates() for rows in cohort.groups()]
@@ -118,6 +110,31 @@ def test_a_label_of_no_class_is_refused(shards, label):
     wrong = Shard(shards[0].x, torch.full_like(shards[0].y, label))
     with pytest.raises(IndexError):
         Cohort.with_seeds(FedSGD(7), model, model.init(0), [wrong], [0]).updates()
+
+
+@pytest.mark.usefixtures("blas")
+@pytest.mark.parametrize("widths", [(128, 9, 8), (127, 9, 9)])
+def test_layers_that_do_not_fit_are_refused(widths):
+    """A product in memory of any shape would read what is beside it."""
+    inputs, given, taken = widths
+    network = nn.Sequential(nn.Linear(inputs, given), nn.ReLU(), nn.Linear(taken, 5))
+    weights = parameters_to_vector(network.parameters()).detach()
+    with pytest.raises((ValueError, RuntimeError)):
+        shared_pass.gradients(
+            network, weights, torch.ones(3, 128), torch.arange(3), [3], torch.empty(1, len(weights))
+        )
+
+
+@pytest.mark.usefixtures("blas")
+def test_a_dense_network_of_float64_is_left_to_torch():
+    network = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    x, y = torch.randn(5, 6, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+    functional.cross_entropy(network(x), y).backward()
+    expected = torch.cat([part.grad.flatten() for part in network.parameters()])
+    weights = parameters_to_vector(network.parameters()).detach()
+    out = torch.empty(1, len(weights), dtype=torch.float64)
+    shared_pass.gradients(network, weights, x, y, [5], out)
+    torch.testing.assert_close(out[0], expected)
 
 
 def test_bfloat16_is_near(shards):

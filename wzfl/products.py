@@ -14,13 +14,10 @@ from torch.nn import functional
 
 from wzfl.environment import processor
 from wzfl.kernels import IS_COMPILED
-from wzfl.kernels.products import Place, add_products
+from wzfl.kernels.products import FEW, Place, add_products
 
 # What OpenBLAS calls its kernels for vectors of 512 bits: https://github.com/OpenMathLib/OpenBLAS
 _OF_LONG_VECTORS = ("SkylakeX", "Cooperlake", "SapphireRapids")
-
-# Rows up to which OpenBLAS multiplies faster with these as columns, at the right of a large matrix.
-_FEW = 32
 
 
 def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -30,7 +27,7 @@ def product(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:
     if out is not None:
         return _added(out, left, right, 0, 1)
     rows, columns = left.shape[-2], right.shape[-1]
-    if rows <= _FEW < columns and right.stride(-1) != 1:
+    if rows <= FEW < columns and right.stride(-1) != 1:  # faster as columns, on the right
         out = left.new_empty(*left.shape[:-2], columns, rows)
         return _added(out, right.mT, left.mT, 0, 1).mT.contiguous()
     return _added(left.new_empty(*left.shape[:-1], columns), left, right, 0, 1)

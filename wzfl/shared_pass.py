@@ -7,6 +7,7 @@ layer's weight gradient is taken client by client, and written where it belongs 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,9 +52,8 @@ def gradients(
     Inputs `[n, ...]` and labels `[n]` are those of the first client, `sizes[0]` of them, then of the next.
     Returns the losses `[clients]`.
     """
-    dense = dense_layers(network)
-    if dense and goes_to_openblas(weights):
-        return dense_pass.gradients(dense, weights, inputs, labels, sizes, out)
+    if dense_layers(network) and all(map(goes_to_openblas, (weights, inputs))):
+        return dense_pass.gradients(_table(network), weights, inputs, labels, sizes, out)
     clients = Clients(sizes)
     rooms = [Room(*pair, clients) for pair in _views(network, out)]
     return _pass(network, _views(network, weights), inputs, labels, clients, rooms)
@@ -118,6 +118,17 @@ def _view(flat: Tensor, place: _Place | None) -> Tensor | None:
         return None
     start, shape = place
     return flat[..., start : start + shape.numel()].view(*flat.shape[:-1], *shape)
+
+
+@lru_cache(maxsize=16)
+def _table(network: nn.Module) -> np.ndarray:
+    """The layers of a dense network, as `kernels.dense_pass` has them."""
+    rows = [
+        (*reversed(weight[1]), weight[0], -1 if bias is None else bias[0])
+        for weight, bias in _places(network)
+        if weight is not None
+    ]
+    return np.array(rows, np.int64)
 
 
 @lru_cache(maxsize=16)

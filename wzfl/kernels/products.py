@@ -25,7 +25,7 @@ Place = tuple[int, int, int, int]
 # OpenBLAS's, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c: of multiplications, and of numbers in the
 # result if sums run along the rows of both matrices.
 _MULTIPLICATIONS, _RESULTS = 1_000_000, 1200
-_FEW = 32
+FEW = 32
 
 
 @compiled
@@ -48,8 +48,8 @@ def add_products(
     """
     rows, inner, columns = sizes
     along_rows = right[3] == 1 and left[3] == 0
-    height = _piece(rows, columns, inner, along_rows, left[3]) if columns <= _FEW else rows
-    width = _piece(columns, rows, inner, along_rows, 1 - right[3]) if rows <= _FEW else columns
+    height = _piece(rows, columns, inner, along_rows, left[3]) if columns <= FEW else rows
+    width = _piece(columns, rows, inner, along_rows, 1 - right[3]) if rows <= FEW else columns
     # BLAS is Fortran's: all by reference, and to it our matrices are their transposes, right' left'. Of a
     # whole number it may read 32 bits only, the lower half, which on a little-endian machine come first.
     turned = np.array([ord("N"), ord("T")], dtype=np.uint8)
