@@ -37,7 +37,13 @@ GROWTH = [
     *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
     *(["cnn_clients", n, "--compressor", c] for c in ALL[:2] for n in (10, 100, 1000)),
     *(["cnn_clients", n, "--precision", "int8"] for n in (10, 100, 1000)),
-    *(["dimension", n, "--compressor", c] for c in COMPRESSORS for n in DIMENSIONS),
+    # In turns: memory is shared with other machines, whose work would bend a line drawn in one.
+    *(
+        ["dimension", n, "--compressor", c]
+        for c in COMPRESSORS
+        for _ in range(3)
+        for n in DIMENSIONS
+    ),
     *(["population", 10**n, "--precision", p] for p in PRECISIONS for n in (2, 3, 4)),
     ["population", 10**5, "--precision", "int8", "--capacity", 10**4],
 ]
@@ -156,8 +162,7 @@ def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time and peak memory against clients, dimension and population, a process for each point."""
     rows = []
     for what, size, *options in GROWTH:
-        # Any repetition may still meet fresh pages: of 10^8 coordinates several times as long.
-        count = {"cnn_clients": 3, "dimension": 11}.get(what, 5)
+        count = {"cnn_clients": 3}.get(what, 5)
         common = ["--threads", str(arguments.threads), "--repetitions", str(count)]
         for done in run(
             [*script("benchmark_growth"), what, str(size), *map(str, options), *common]

@@ -27,6 +27,9 @@ def vectors(request):
     return torch.randn(3, request.param, generator=torch.Generator().manual_seed(request.param))
 
 
+@pytest.mark.parametrize(
+    "vectors", [*DIMS, 2_700_000], indirect=True
+)  # the last: larger than caches
 def test_rotations(vectors, public):
     rotated = rotate(vectors, public)
     assert torch.equal(rotated, rotate_with_torch(vectors, public))

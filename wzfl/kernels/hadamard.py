@@ -7,6 +7,7 @@ from wzfl.kernels.draws import flip_signs, flipped
 
 _L1 = 4096  # floats that fit the first cache beside what else is needed
 _L2 = 65_536  # floats that fit the second
+_L3 = 2_097_152  # floats that fit a core's share of the third
 
 
 @compiled
@@ -29,9 +30,9 @@ def rotate_rows(
         if rest:
             _mix_rest(values, places[: block - rest], keys[0, row], False, together)
             _swap_rest(values, places[block - rest :])
-        flip_signs(keys[1, row], 0, bits)
-        _stretches(values, block, lanes, factor)
+        _stretches(values, block, lanes, factor, keys[1, row], True)
         if rest:
+            flip_signs(keys[1, row], dim - rest, bits[dim - rest :])
             _mix_rest(values, places[: block - rest], keys[1, row], False, together)
 
 
@@ -54,9 +55,9 @@ def rotate_rows_back(
             values[index] = vectors[row, index]
         if rest:
             _mix_rest(values, places[: block - rest], keys[1, row], True, together)
-        _stretches(values, block, lanes, factor)
-        flip_signs(keys[1, row], 0, bits)
+        _stretches(values, block, lanes, factor, keys[1, row], False)
         if rest:
+            flip_signs(keys[1, row], dim - rest, bits[dim - rest :])
             _swap_rest(values, places[block - rest :])
             _mix_rest(values, places[: block - rest], keys[0, row], True, together)
         _transform(values[: dim - rest], dim // block, factor)
@@ -66,6 +67,14 @@ def rotate_rows_back(
 @compiled
 def _transform(values: np.ndarray, lanes: int, factor: np.float32) -> None:
     """Hadamard transform along the first axis of `[block, lanes]`, flat, times `factor`, in place."""
+    size = _sweeps(values, len(values), lanes, _L3)
+    for start in range(0, len(values), size):
+        _transform_nearby(values[start : start + size], lanes, factor)
+
+
+@compiled
+def _transform_nearby(values: np.ndarray, lanes: int, factor: np.float32) -> None:
+    """The same of a part that fits the third cache."""
     size = _sweeps(values, len(values), lanes, _L2)
     for start in range(0, len(values), size):
         part = values[start : start + size]
@@ -85,15 +94,29 @@ def _sweeps(values: np.ndarray, size: int, lanes: int, fits: int) -> int:
 
 
 @compiled
-def _stretches(values: np.ndarray, block: int, lanes: np.ndarray, factor: np.float32) -> None:
-    """Transforms contiguous `[block, lanes]` stretches, one per entry of `lanes`, in place."""
+def _stretches(
+    values: np.ndarray,
+    block: int,
+    lanes: np.ndarray,
+    factor: np.float32,
+    key: np.uint64,
+    flip_first: bool,
+) -> None:
+    """Transforms contiguous `[block, lanes]` stretches, one per entry of `lanes`, in place.
+
+    The signs of each change before or after it.
+    """
     start = 0
     for width in lanes:
         part = values[start : start + block * width]
+        if flip_first:
+            flip_signs(key, start, part.view(np.uint32))
         if width == 1:
             _transform_alone(part, factor)
         else:
             _transform(part, width, factor)
+        if not flip_first:
+            flip_signs(key, start, part.view(np.uint32))
         start += block * width
 
 
