@@ -20,6 +20,7 @@ from wzfl.rotation import rotate, rotate_back, rotate_back_with_torch, rotate_wi
 from wzfl.theory import lloyd_max
 
 DIMS = [1, 2, 3, 5, 37, 1000, 7850, 65_537]
+MORE_THAN_CACHES_HOLD = 2_700_000
 
 
 @pytest.fixture(params=DIMS)
@@ -27,9 +28,7 @@ def vectors(request):
     return torch.randn(3, request.param, generator=torch.Generator().manual_seed(request.param))
 
 
-@pytest.mark.parametrize(
-    "vectors", [*DIMS, 2_700_000], indirect=True
-)  # the last: larger than caches
+@pytest.mark.parametrize("vectors", [*DIMS, MORE_THAN_CACHES_HOLD], indirect=True)
 def test_rotations(vectors, public):
     rotated = rotate(vectors, public)
     assert torch.equal(rotated, rotate_with_torch(vectors, public))
