@@ -216,6 +216,10 @@ def _two_stages(values: np.ndarray) -> None:
 def _finish(values: np.ndarray, lanes: int, factor: np.float32) -> None:
     """All remaining butterflies of a part that fits the first cache, then the factor."""
     size = len(values)
+    while size >= 8 * lanes:
+        for start in range(0, len(values), size):
+            _three_stages(values[start : start + size])
+        size //= 8
     while size >= 4 * lanes:
         for start in range(0, len(values), size):
             _two_stages(values[start : start + size])
