@@ -84,24 +84,43 @@ def _exchange(
         updates[~able] = 0
 
     # Clients: only payloads leave this line.
-    payloads, memory = _sent(federation.compressor, state, updates, public)
+    payloads, learned = _sent(federation.compressor, state, updates, public)
 
     # Server: sees payloads, public and its own memory.
     if all_arrive:
-        return [_read(federation, state, payloads, payloads, updates, energy, public)]
+        parts = [_read(federation, state, payloads, payloads, updates, energy, public)]
+    else:
+        parts = _delivered(federation, state, payloads, able, updates, energy, public)
+
+    if learned is None or state.client_memory is None:
+        return parts
+    if all_arrive:
+        state.client_memory[_places(public)] = learned
+        return parts
+    # Clients are told, by a byte each, whether they were understood; if not, they keep what they had.
+    parts[0].ledger.sent_down([b"\x00"] * len(payloads))
+    understood = ~torch.cat([part.lost for part in parts])
+    clients = torch.tensor(public.clients, device=updates.device)
+    state.client_memory[clients[understood]] = learned[understood]
+    return parts
+
+
+def _delivered(
+    federation: Federation,
+    state: State,
+    payloads: list[bytes],
+    able: Tensor,
+    updates: Tensor,
+    energy: Tensor,
+    public: Public,
+) -> list[Exchanged]:
+    """What comes of each payload, which the channel may lose or change; clients not `able` send none."""
     parts = []
     for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
         own, sends = slice(row, row + 1), bool(able[row])
         sent, candidates = (payloads[own], arrived) if sends else ([], ())
         alone = (updates[own], energy[own], public.rows(own))
         parts.append(_first_read(federation, state, sent, candidates, *alone))
-
-    # Clients learn, by a byte each, whether they were understood; if not, they keep what they had.
-    if memory is not None and state.client_memory is not None:
-        parts[0].ledger.sent_down([b"\x00"] * len(payloads))
-        lost = torch.cat([part.lost for part in parts])
-        clients = torch.tensor(public.clients, device=updates.device)
-        state.client_memory[clients[lost]] = memory[lost]
     return parts
 
 
@@ -187,21 +206,25 @@ def _sent_again(
 def _sent(
     compressor: Compressor, state: State, updates: Tensor, public: Public
 ) -> tuple[list[bytes], Tensor | None]:
-    """The payloads. Clients that remember then learn what the server will have read.
+    """The payloads, and what clients that remember know once the server has read them, `[clients, dim]`.
 
-    What these remembered before comes second; None for all others.
+    None for all others.
     """
     if public.sketches is not None:
         public = measured(updates, public)
         return tell(compressor.encode(updates, public), public), None
     if state.client_memory is None or not isinstance(compressor, ClientMemory):
         return compressor.encode(updates, public), None
-    clients = torch.tensor(public.clients, device=updates.device)
-    memory = state.client_memory[clients]
+    memory = state.client_memory[_places(public)]
     sent = compressor.before(memory, updates, public)
     payloads, decoded = compressor.encode_and_decode(sent, public)
-    state.client_memory[clients] = compressor.after(memory, updates, sent, decoded, public)
-    return payloads, memory
+    return payloads, compressor.after(memory, updates, sent, decoded, public)
+
+
+def _places(public: Public) -> slice | list[int]:
+    """Those of the clients in a memory of all; one client's is not copied to be read."""
+    first, *others = public.clients
+    return list(public.clients) if others else slice(first, first + 1)
 
 
 def _decoded(
@@ -216,6 +239,7 @@ def _decoded(
     compressor, model = federation.compressor, federation.residual_model(state.side, clients)
     estimates, failed = decode(compressor, payloads, side, public, model)
     if state.server_memory is not None and isinstance(compressor, ServerMemory):
-        memory = state.server_memory[clients]
-        estimates, state.server_memory[clients] = compressor.received(memory, estimates, public)
+        places = _places(public)
+        memory = state.server_memory[places]
+        estimates, state.server_memory[places] = compressor.received(memory, estimates, public)
     return estimates, failed
