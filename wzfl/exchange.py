@@ -90,7 +90,7 @@ def _exchange(
     if all_arrive:
         parts = [_read(federation, state, payloads, payloads, updates, energy, public)]
     else:
-        parts = _delivered(federation, state, payloads, able, updates, energy, public)
+        parts = _delivered(federation, state, payloads, updates, energy, public)
 
     if learned is None or state.client_memory is None:
         return parts
@@ -109,15 +109,14 @@ def _delivered(
     federation: Federation,
     state: State,
     payloads: list[bytes],
-    able: Tensor,
     updates: Tensor,
     energy: Tensor,
     public: Public,
 ) -> list[Exchanged]:
-    """What comes of each payload, which the channel may lose or change; clients not `able` send none."""
+    """What comes of each payload, which the channel may change; who has no finite update sends none."""
     parts = []
     for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
-        own, sends = slice(row, row + 1), bool(able[row])
+        own, sends = slice(row, row + 1), bool(energy[row].isfinite())
         sent, candidates = (payloads[own], arrived) if sends else ([], ())
         alone = (updates[own], energy[own], public.rows(own))
         parts.append(_first_read(federation, state, sent, candidates, *alone))
