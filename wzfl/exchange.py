@@ -113,7 +113,7 @@ def _delivered(
     energy: Tensor,
     public: Public,
 ) -> list[Exchanged]:
-    """What comes of each payload, which the channel may change; who has no finite update sends none."""
+    """What comes of each payload, which may be lost or changed; who has no finite update sends none."""
     parts = []
     for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
         own, sends = slice(row, row + 1), bool(energy[row].isfinite())

@@ -13,7 +13,10 @@ from wzfl.public import Public
 
 @runtime_checkable
 class ClientMemory(Protocol):
-    """A compressor whose clients keep `[dim]` floats each between rounds."""
+    """A compressor whose clients keep `[dim]` floats each between rounds.
+
+    A `memory` that is given may be what is kept itself: it is read, not written to.
+    """
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """The memories of all clients, `[population, dim]`, at either end."""
