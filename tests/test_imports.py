@@ -15,7 +15,7 @@ FOUNDATION = {
     "entropy",
     "elias",
     "frame",
-    "float_frames",
+    "fast_frames",
     "rotation",
     "polar",
     "theory",

@@ -13,34 +13,31 @@ from collections.abc import Iterable, Sequence
 import xxhash
 
 from wzfl.errors import PayloadError
-from wzfl.memory import joined
 
 VERSION = 4
 _HEADER = struct.Struct("<BBI")
 _CHECKSUM = struct.Struct("<I")
-OVERHEAD_BYTES = _HEADER.size + _CHECKSUM.size
+CHECKSUM_BYTES = _CHECKSUM.size
+OVERHEAD_BYTES = _HEADER.size + CHECKSUM_BYTES
 
 
 def framed(
-    bodies: Sequence[Sequence[bytes | memoryview]],
-    codec: int,
-    dim: int,
-    checksums: Sequence[int],
+    bodies: Sequence[Sequence[bytes | memoryview]], codec: int, dim: int, agreed: Sequence[bytes]
 ) -> list[bytes]:
-    """The payloads that carry the bodies, each of which is in parts."""
-    start = header(codec, dim)
-    pairs = zip(bodies, checksums, strict=True)
-    return joined([start, *body, _CHECKSUM.pack(checksum)] for body, checksum in pairs)
+    """The payloads that carry the bodies, each of which is in parts.
+
+    `agreed` is what each row's decoder must know as well.
+    """
+    start, payloads = header(codec, dim), []
+    for body, known in zip(bodies, agreed, strict=True):
+        checksum = _CHECKSUM.pack(_checksum([start, *body, known]))
+        payloads.append(b"".join([start, *body, checksum]))
+    return payloads
 
 
 def header(codec: int, dim: int) -> bytes:
     """What comes before the body."""
     return _HEADER.pack(VERSION, codec, dim)
-
-
-def checksum(body: Sequence[bytes | memoryview], codec: int, dim: int, agreed: bytes) -> int:
-    """That of the payload that carries `body`; `agreed` is what the decoder must know as well."""
-    return _checksum([header(codec, dim), *body, agreed])
 
 
 def unframed(payload: bytes, codec: int, dim: int) -> memoryview:

@@ -4,15 +4,13 @@ One operation at a time on all cores leaves them idle between operations and wan
 tasks side by side do not. Compiled kernels and torch's operations release Python's lock.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
 
 import torch
-
-_WORTH_A_THREAD = 2**23  # bytes to read
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,24 +39,6 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
     for done in started:
         done.result()
     return [results[place] for place, _ in tasks]
-
-
-def in_shares(function: Callable[[Item], Result], items: Sequence[Item], size: int) -> list[Result]:
-    """`function` of each item, in their order, where all that it does is to read `size` bytes in all.
-
-    On no more threads than are worth being woken, each of which has its share from the start: to ask for
-    more takes Python's lock, for which it may wait longer than a share takes.
-    """
-    workers = min(torch.get_num_threads(), len(items), size // _WORTH_A_THREAD)
-    if workers < 2:
-        return [function(item) for item in items]
-
-    def share(number: int) -> list[Result]:
-        return [function(item) for item in items[number::workers]]
-
-    started = [_pool(workers).submit(share, number) for number in range(workers)]
-    shares = [each.result() for each in started]
-    return [shares[place % workers][place // workers] for place in range(len(items))]
 
 
 def runs(count: int, size: int) -> list[slice]:

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
-from wzfl.float_frames import framed_floats, unframed_floats
-from wzfl.frame import check, checksum, framed, unframed
+from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
+from wzfl.frame import check, framed, unframed
 from wzfl.gpu.host import to_device, to_host
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
-from wzfl.threads import in_shares
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
 
@@ -63,7 +62,7 @@ def open_floats(
     """The inverse of `seal_floats`, of the shape of `side` and on its device, or a `PayloadError`."""
     dim = side.shape[1]
     bodies = unchecked_rows(compressor, payloads, dim, public)
-    rows = unframed_floats(payloads, dim, _agreed(compressor, public)) if side.is_cpu else None
+    rows = unframed_floats(payloads, dim, _agreed(compressor, public), side.device)
     if rows is not None:
         return rows
     check_rows(compressor, payloads, public)
@@ -102,11 +101,9 @@ def seal_parts(
     public: Public,
 ) -> list[bytes]:
     """One framed payload per body, which is in parts."""
-    codec, bodies = compressor.wire_id, list(bodies)
-    rows = list(zip(bodies, _agreed(compressor, public), strict=True))
-    size = sum(memoryview(part).nbytes for body in bodies for part in body)
-    sums = in_shares(lambda row: checksum(row[0], codec, dim, row[1]), rows, size)
-    return framed(bodies, codec, dim, sums)
+    codec, bodies, agreed = compressor.wire_id, list(bodies), _agreed(compressor, public)
+    payloads = framed_parts(bodies, codec, dim, agreed)
+    return framed(bodies, codec, dim, agreed) if payloads is None else payloads
 
 
 def open_rows(
@@ -135,16 +132,14 @@ def unchecked_rows(
 
 def check_rows(compressor: Compressor, payloads: Sequence[bytes], public: Public) -> None:
     """Raises `PayloadError` that names the client whose payload is not as it was made."""
-
-    def check_one(row: tuple[bytes, int, bytes]) -> None:
-        payload, client, agreed = row
+    agreed = _agreed(compressor, public)
+    if are_undamaged(payloads, agreed):
+        return
+    for payload, client, known in zip(payloads, public.clients, agreed, strict=True):
         try:
-            check(payload, agreed)
+            check(payload, known)
         except PayloadError as error:
             raise _of(client, error) from None
-
-    rows = list(zip(payloads, public.clients, _agreed(compressor, public), strict=True))
-    in_shares(check_one, rows, sum(map(len, payloads)))
 
 
 def open_parts(

@@ -1,13 +1,15 @@
 """Between the device and the host, by way of page-locked memory, which the device reaches by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.memory import as_tensor, copy_all
+from wzfl.memory import as_tensor
+
+_AT_ONCE = 2**21  # bytes: a copy takes as long to start as half a megabyte to travel
 
 
 def to_host(rows: Tensor) -> np.ndarray:
@@ -16,6 +18,22 @@ def to_host(rows: Tensor) -> np.ndarray:
         return rows.numpy()
     host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
     return host.copy_(rows).numpy()
+
+
+def ask(numbers: Tensor) -> Callable[[], np.ndarray]:
+    """Starts to copy a few numbers to the host; what returns, when called, waits for no later work."""
+    if not numbers.is_cuda:
+        return lambda: to_host(numbers)
+    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    host.copy_(numbers, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(numbers.device))
+
+    def told() -> np.ndarray:
+        arrived.synchronize()
+        return host.numpy()
+
+    return told
 
 
 def numbers_to_device(numbers: np.ndarray, device: torch.device) -> Tensor:
@@ -28,21 +46,26 @@ def numbers_to_device(numbers: np.ndarray, device: torch.device) -> Tensor:
 
 def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
     """`[rows, bytes]` uint8: strings of one length, a row each; copied beside what the device is doing."""
-    size = len(strings[0]) if strings else 0
-    host = torch.empty(len(strings), size, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    if device.type == "cpu":
-        copy_all(list(host), [as_tensor(string) for string in strings])
-        return host
-    copies = _stream_of_copies(device) if device.type == "cuda" else None
+    size, on_gpu = len(strings[0]) if strings else 0, device.type == "cuda"
+    host = torch.empty(len(strings), size, dtype=torch.uint8, pin_memory=on_gpu)
+    if not on_gpu:
+        return _filled(host, strings).to(device)
+    copies = _stream_of_copies(device)
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
         rows = torch.empty_like(host, device=device)
-        for row, there, string in zip(rows, host, strings, strict=True):
-            there.copy_(as_tensor(string))
-            row.copy_(there, non_blocking=True)
-    if copies:
-        now = torch.cuda.current_stream(device)
-        now.wait_stream(copies)
-        rows.record_stream(now)
+        together = max(1, _AT_ONCE // max(1, size))
+        for start in range(0, len(strings), together):
+            some = slice(start, start + together)
+            rows[some].copy_(_filled(host[some], strings[some]), non_blocking=True)
+    now = torch.cuda.current_stream(device)
+    now.wait_stream(copies)
+    rows.record_stream(now)
+    return rows
+
+
+def _filled(rows: Tensor, strings: Sequence[bytes | memoryview]) -> Tensor:
+    for row, string in zip(rows, strings, strict=True):
+        row.copy_(as_tensor(string))
     return rows
 
 

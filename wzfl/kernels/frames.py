@@ -1,4 +1,4 @@
-"""Frames (`wzfl.frame`) of whole float32 vectors: a vector passes the caches once, not once per operation.
+"""Frames (`wzfl.frame`) of large bodies, which pass the caches once, not once per operation.
 
 The checksum is xxhash's own code, by the functions of https://github.com/Cyan4973/xxHash that Python's
 module contains. No document of that module promises that they can be found there: see `CAN_SUM`.
@@ -16,6 +16,7 @@ from wzfl.kernels import IS_COMPILED, compiled
 from wzfl.kernels.norms import largest
 
 _STRIP = 4096  # floats, which stay in the first cache
+_STRIP_BYTES = np.uint64(2**16)  # in the second
 _CHECKSUM_BYTES = 4
 _INFINITE = np.uint32(0x7F800000)  # and NaN is above
 _ADDRESS = types.uintp
@@ -55,7 +56,7 @@ CAN_SUM = IS_COMPILED and _are_found()
 
 
 @compiled
-def write(
+def write_floats(
     vectors: np.ndarray, header: np.ndarray, agreed: np.ndarray, ends: np.ndarray, rooms: np.ndarray
 ) -> bool:
     """Payloads of `vectors` float32 `[rows, dim]`, to addresses `[rows]`.
@@ -86,7 +87,7 @@ def write(
 
 
 @compiled
-def read(
+def read_floats(
     payloads: np.ndarray,
     header: int,
     agreed: np.ndarray,
@@ -96,7 +97,7 @@ def read(
     """Fills `vectors` float32 `[rows, dim]` from payloads at addresses `[rows]`.
 
     Their headers take `header` bytes. Returns whether checksums are right, with what is agreed as
-    in `write`, and all is finite.
+    in `write_floats`, and all is finite.
     """
     state, highest, right = _new_state(), np.uint32(0), True
     checksum, got = np.empty(1, np.uint32), np.empty(1, np.uint32)
@@ -117,6 +118,57 @@ def read(
         right = right and got[0] == checksum[0]
     _free_state(state)
     return bool(right and highest < _INFINITE)
+
+
+@compiled
+def write_parts(
+    places: np.ndarray,
+    sizes: np.ndarray,
+    last: np.ndarray,
+    agreed: np.ndarray,
+    ends: np.ndarray,
+    rooms: np.ndarray,
+) -> None:
+    """Payloads, headers included, to addresses `[rows]`.
+
+    Of row i the parts from `last[i]` to before `last[i + 1]`, each of `sizes` bytes at an address of
+    `places`; what is agreed is as in `write_floats`.
+    """
+    state, checksum = _new_state(), np.empty(1, np.uint32)
+    for row in range(len(rooms)):
+        room = np.uint64(rooms[row])
+        _reset(state)
+        for part in range(last[row], last[row + 1]):
+            place, left = np.uint64(places[part]), np.uint64(sizes[part])
+            while left > 0:
+                size = min(left, _STRIP_BYTES)
+                _copy(room, place, size)
+                _update(state, room, size)
+                room, place, left = room + size, place + size, left - size
+        _close(state, agreed[ends[row] : ends[row + 1]], checksum)
+        _copy(room, np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
+    _free_state(state)
+
+
+@compiled
+def are_right(
+    payloads: np.ndarray, sizes: np.ndarray, agreed: np.ndarray, ends: np.ndarray
+) -> bool:
+    """Whether payloads of `sizes` bytes at addresses `[rows]` end in the right checksums.
+
+    What is agreed is as in `write_floats`.
+    """
+    state, right = _new_state(), True
+    checksum, got = np.empty(1, np.uint32), np.empty(1, np.uint32)
+    for row in range(len(payloads)):
+        place, size = np.uint64(payloads[row]), np.uint64(sizes[row] - _CHECKSUM_BYTES)
+        _reset(state)
+        _update(state, place, size)
+        _close(state, agreed[ends[row] : ends[row + 1]], checksum)
+        _copy(np.uint64(got.ctypes.data), place + size, np.uint64(_CHECKSUM_BYTES))
+        right = right and got[0] == checksum[0]
+    _free_state(state)
+    return bool(right)
 
 
 @compiled

@@ -1,15 +1,16 @@
-"""Whole float32 vectors travel in the same payloads, whether or not they are written in one pass."""
+"""Payloads are the same, and refused for the same, whether or not they are written in one pass."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-import wzfl.float_frames
+import wzfl.fast_frames
 from wzfl import InputError, PayloadError
 from wzfl.compressors.uncompressed import Uncompressed
-from wzfl.frame import OVERHEAD_BYTES
-from wzfl.kernels.float_frames import CAN_SUM
+from wzfl.fast_frames import are_undamaged, framed_parts
+from wzfl.frame import OVERHEAD_BYTES, framed
+from wzfl.kernels.frames import CAN_SUM
 
 DIMS = [1, 2, 4095, 4096, 4097, 20_000]
 CODEC = Uncompressed()
@@ -19,12 +20,12 @@ CODEC = Uncompressed()
 def one_pass(request, monkeypatch):
     if request.param and not CAN_SUM:
         pytest.skip("this build of xxhash does not show its functions")
-    monkeypatch.setattr(wzfl.float_frames, "CAN_SUM", request.param)
+    monkeypatch.setattr(wzfl.fast_frames, "CAN_SUM", request.param)
 
 
 def step_by_step(monkeypatch, function):
     with monkeypatch.context() as patch:
-        patch.setattr(wzfl.float_frames, "CAN_SUM", False)
+        patch.setattr(wzfl.fast_frames, "CAN_SUM", False)
         return function()
 
 
@@ -79,8 +80,52 @@ def test_a_forged_value_that_is_not_finite_is_refused(monkeypatch, public):
     updates, _, side = sent(public, 5000)
     updates[0, 4999] = torch.nan
     with monkeypatch.context() as patch:
-        patch.setattr(wzfl.float_frames, "CAN_SUM", False)
+        patch.setattr(wzfl.fast_frames, "CAN_SUM", False)
         patch.setattr("wzfl.compressors.envelope.checked", lambda values, public: values)
         forged = CODEC.encode(updates, public)
     with pytest.raises(PayloadError, match="got a value that is NaN or infinite"):
         CODEC.decode(forged, side, public)
+
+
+PARTS = [b"head", memoryview(bytes(range(256)) * 2000)[5:], b"", bytearray(b"x" * 300_000), b"end"]
+AGREED = [b"", b"about the second", b"1", b"23"]
+
+
+@pytest.fixture
+def from_the_first_byte(monkeypatch):
+    """All payloads count as large, and as worth a thread."""
+    if not CAN_SUM:
+        pytest.skip("this build of xxhash does not show its functions")
+    monkeypatch.setattr(wzfl.fast_frames, "_LARGE", 0)
+    monkeypatch.setattr(wzfl.fast_frames, "_WORTH_A_THREAD", 1)
+
+
+@pytest.mark.usefixtures("threads", "from_the_first_byte")
+@pytest.mark.parametrize(
+    "bodies",
+    [[PARTS], [PARTS[:1], PARTS, [], PARTS[1:]], [[torch.arange(70_000.0).numpy().data]], [[]], []],
+    ids=["large", "several", "floats", "empty", "none"],
+)
+def test_parts_are_framed_as_step_by_step(bodies):
+    agreed = AGREED[: len(bodies)]
+    payloads = framed_parts(bodies, 3, 70_000, agreed)
+    assert payloads == framed(bodies, 3, 70_000, agreed)
+    assert all(type(payload) is bytes for payload in payloads)
+    assert are_undamaged(payloads, agreed)
+
+
+@pytest.mark.usefixtures("threads", "from_the_first_byte")
+def test_damage_and_disagreement_are_noticed():
+    payloads = framed_parts([PARTS, PARTS[1:2], []], 3, 70_000, AGREED[:3])
+    for row, payload in enumerate(payloads):
+        for place in {0, 6, len(payload) // 2, len(payload) - 5, len(payload) - 1}:
+            damaged = bytearray(payload)
+            damaged[place] ^= 1
+            some = [*payloads[:row], bytes(damaged), *payloads[row + 1 :]]
+            assert not are_undamaged(some, AGREED[:3])
+        assert not are_undamaged(payloads, [*AGREED[:row], b"else", *AGREED[row + 1 : 3]])
+
+
+def test_small_payloads_are_left_to_the_plain_way():
+    assert framed_parts([[b"small"]], 3, 5, [b""]) is None
+    assert not are_undamaged(framed([[b"small"]], 3, 5, [b""]), [b""])

@@ -1,0 +1,111 @@
+"""Large payloads, written and read in one pass, with as many threads as they are worth.
+
+They are those of `frame`: this is what to try first. None or False means that it can not be done here, is
+not worth it, or that something is wrong, which the other way then says.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wzfl.frame import CHECKSUM_BYTES, OVERHEAD_BYTES, header
+from wzfl.gpu.host import to_host
+from wzfl.kernels.frames import CAN_SUM, are_right, read_floats, write_floats, write_parts
+from wzfl.memory import new_string
+from wzfl.threads import in_threads, runs
+
+Result = TypeVar("Result")
+
+_LARGE = 2**20  # bytes: to collect addresses takes as long as to copy a tenth of it
+_WORTH_A_THREAD = 2**21
+
+
+def framed_parts(
+    bodies: Sequence[Sequence[bytes | memoryview]], codec: int, dim: int, agreed: Sequence[bytes]
+) -> list[bytes] | None:
+    """One payload per body, which is in parts; None if they are small."""
+    rows = [[memoryview(part) for part in (header(codec, dim), *body)] for body in bodies]
+    parts = [part for row in rows for part in row]
+    lengths = np.array([part.nbytes for part in parts], np.int64)
+    if not _are_large(int(lengths.sum())):
+        return None
+    last = np.array([0, *accumulate(map(len, rows))], np.int64)
+    payloads = [new_string(sum(part.nbytes for part in row) + CHECKSUM_BYTES) for row in rows]
+    places, rooms, (known, ends) = _addresses(parts), _addresses(payloads), _joined(agreed)
+
+    def some(own: slice) -> None:
+        bounds = slice(own.start, own.stop + 1)
+        write_parts(places, lengths, last[bounds], known, ends[bounds], rooms[own])
+
+    _in_shares(some, len(rows), int(lengths.sum()))
+    return payloads
+
+
+def are_undamaged(payloads: Sequence[bytes], agreed: Sequence[bytes]) -> bool:
+    """Whether all payloads, which are large, were made by encoders that agree."""
+    lengths = np.array([len(payload) for payload in payloads], np.int64)
+    if not _are_large(int(lengths.sum())):
+        return False
+    places, (known, ends) = _addresses(payloads), _joined(agreed)
+
+    def some(own: slice) -> bool:
+        return are_right(places[own], lengths[own], known, ends[own.start : own.stop + 1])
+
+    return all(_in_shares(some, len(payloads), int(lengths.sum())))
+
+
+def framed_floats(vectors: Tensor, codec: int, agreed: Sequence[bytes]) -> list[bytes] | None:
+    """One payload per row of float32 `vectors` `[rows, dim]`; None if a value is not finite."""
+    if not CAN_SUM:
+        return None
+    rows, dim = vectors.shape
+    values, start = to_host(vectors.contiguous()), np.frombuffer(header(codec, dim), np.uint8)
+    payloads = [new_string(4 * dim + OVERHEAD_BYTES) for _ in range(rows)]
+    rooms, (known, ends) = _addresses(payloads), _joined(agreed)
+
+    def some(own: slice) -> bool:
+        return write_floats(values[own], start, known, ends[own.start : own.stop + 1], rooms[own])
+
+    return payloads if all(_in_shares(some, rows, values.nbytes)) else None
+
+
+def unframed_floats(
+    payloads: Sequence[bytes], dim: int, agreed: Sequence[bytes], device: torch.device
+) -> Tensor | None:
+    """`[rows, dim]` from payloads of the right version, codec and dim; None if one is not right."""
+    if not CAN_SUM or any(len(payload) != 4 * dim + OVERHEAD_BYTES for payload in payloads):
+        return None
+    vectors = torch.empty(len(payloads), dim, pin_memory=device.type == "cuda")
+    values, places, (known, ends) = vectors.numpy(), _addresses(payloads), _joined(agreed)
+    first = len(header(0, dim))
+
+    def some(own: slice) -> bool:
+        return read_floats(places[own], first, known, ends[own.start : own.stop + 1], values[own])
+
+    right = all(_in_shares(some, len(payloads), values.nbytes))
+    return vectors.to(device, non_blocking=True) if right else None
+
+
+def _are_large(size: int) -> bool:
+    return CAN_SUM and size >= _LARGE
+
+
+def _in_shares(some: Callable[[slice], Result], rows: int, size: int) -> list[Result]:
+    """What comes of all rows, of so many bytes together, each thread with its share."""
+    shares = min(torch.get_num_threads(), max(1, size // _WORTH_A_THREAD))
+    return in_threads(some, runs(rows, max(1, -(-rows // shares))))
+
+
+def _addresses(strings: Sequence[bytes | memoryview]) -> np.ndarray:
+    """Where they are, for as long as somebody has them."""
+    return np.array([np.frombuffer(string, np.uint8).ctypes.data for string in strings], np.int64)
+
+
+def _joined(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """One after the other, and where each starts and ends."""
+    ends = np.array([0, *accumulate(map(len, strings))], np.int64)
+    return np.frombuffer(b"".join(strings), np.uint8), ends
