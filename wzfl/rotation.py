@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, isqrt
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from torch import Tensor
 from wzfl import gpu
 from wzfl.kernels import hadamard
 from wzfl.public import Public
+
+if TYPE_CHECKING:
+    from wzfl.gpu.rest import Change
 
 # Neighbours in a stretch that are transformed apart, side by side: many enough for long loops.
 _LANES = 64
@@ -91,37 +95,31 @@ def rotate_back_with_torch(vectors: Tensor, public: Public, turn: int = 0) -> Te
 
 def rotate_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
     """One turn of `rotate`; signs change as coordinates are read for the first stages of a pass."""
+    from wzfl.gpu.rest import Change
+
     layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
     rotated, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
     layout.transform_on_gpu(source, rotated, layout.columns, first, flip_first=True)
-    if layout.rest:
-        rest = slice(layout.dim - layout.rest, layout.dim)
-        rotated[:, rest] = source[:, rest] * _signs_on_gpu(first, rest)
-        layout.mix_rest(rotated, _signs_on_gpu(first, layout.signs_of_rest), undo=False)
-        layout.swap_rest(rotated)
-        rotated[:, rest] *= _signs_on_gpu(second, rest)
+    rest = slice(layout.dim - layout.rest, layout.dim)
+    rotated[:, rest] = source[:, rest]
+    layout.mix_rest_on_gpu(rotated, Change(signs=first, own=True), Change(exchanged=second))
     layout.transform_on_gpu(rotated, rotated, layout.stretches, second, flip_first=True)
-    if layout.rest:
-        layout.mix_rest(rotated, _signs_on_gpu(second, layout.signs_of_rest), undo=False)
+    layout.mix_rest_on_gpu(rotated, Change(signs=second), Change())
     return rotated
 
 
 def rotate_back_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
     """One turn of `rotate_back`; signs change as coordinates are written after the last stages of a pass."""
+    from wzfl.gpu.rest import Change
+
     layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
     restored, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
-    rest = slice(layout.dim - layout.rest, layout.dim)
     if layout.rest:
         source = restored.copy_(source)
-        layout.mix_rest(restored, _signs_on_gpu(second, layout.signs_of_rest), undo=True)
+    layout.mix_rest_on_gpu(restored, Change(), Change(signs=second))
     layout.transform_on_gpu(source, restored, layout.stretches, second, flip_first=False)
-    if layout.rest:
-        restored[:, rest] *= _signs_on_gpu(second, rest)
-        layout.swap_rest(restored)
-        layout.mix_rest(restored, _signs_on_gpu(first, layout.signs_of_rest), undo=True)
+    layout.mix_rest_on_gpu(restored, Change(exchanged=second), Change(signs=first, own=True))
     layout.transform_on_gpu(restored, restored, layout.columns, first, flip_first=False)
-    if layout.rest:
-        restored[:, rest] *= _signs_on_gpu(first, rest)
     return restored
 
 
@@ -147,13 +145,6 @@ def _signs(public: Public, layout: "_Layout", turn: int) -> list[Tensor]:
 def _keys_on_gpu(public: Public, turn: int) -> list[Tensor]:
     """For each pass the keys of its signs, `[clients]` int64."""
     return [public.keys_on_device(purpose) for purpose in _purposes(turn)]
-
-
-def _signs_on_gpu(keys: Tensor, places: slice) -> Tensor:
-    """`[clients, length]` float32, -1 or +1: some of those of a pass."""
-    from wzfl.gpu import draws
-
-    return draws.signs(keys, places.start, places.stop - places.start)
 
 
 @dataclass(frozen=True)
@@ -207,11 +198,6 @@ class _Layout:
             start += self.block * lanes * count
         return parts
 
-    @property
-    def signs_of_rest(self) -> slice:
-        """Of the signs of a pass, those of what the rest mixes with."""
-        return slice(self.dim, self.dim + self.block)
-
     def transform(self, vectors: Tensor, parts: list[_Part]) -> None:
         """Hadamard transforms along each `block`, in place."""
         for part in parts:
@@ -243,11 +229,18 @@ class _Layout:
         together = torch.cat([vectors[:, places], rest], dim=1)
         if not undo:
             together *= signs
-        self._transform_together(together)
+        together = _hadamard(together[:, :, None])[:, :, 0]
         if undo:
             together *= signs
         vectors[:, places] = together[:, : len(places)]
         rest.copy_(together[:, len(places) :])
+
+    def mix_rest_on_gpu(self, vectors: Tensor, before: "Change", after: "Change") -> None:
+        """The same, with changes of sign, and that of `swap_rest`, on the way."""
+        if self.rest:
+            from wzfl.gpu import rest
+
+            rest.mix(vectors, self._places(vectors.device), self.rest, before, after)
 
     def swap_rest(self, vectors: Tensor) -> None:
         """Exchanges the rest with as many coordinates from everywhere, in place."""
@@ -256,15 +249,6 @@ class _Layout:
         swapped = rest.clone()
         rest.copy_(vectors[:, places])
         vectors[:, places] = swapped
-
-    def _transform_together(self, blocks: Tensor) -> None:
-        """The Hadamard transform of each row of `[clients, block]`, in place."""
-        if gpu.is_usable(blocks.device, self.block):
-            from wzfl.gpu import hadamard
-
-            hadamard.transform(blocks, blocks, self.block)
-        else:
-            blocks.copy_(_hadamard(blocks[:, :, None])[:, :, 0])
 
     @lru_cache  # noqa: B019  # layouts are as few, and kept as well
     def _places(self, device: torch.device) -> Tensor:

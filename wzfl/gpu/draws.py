@@ -46,6 +46,13 @@ def _word(keys, row, index):
 
 
 @triton.jit
+def sign(keys, row, position) -> tl.tensor:
+    """-1 or +1, that at `position`, from 0, of the row's stream."""
+    bit = (_word(keys, row, position >> 6) >> (position & 63).to(tl.uint64)).to(tl.int32) & 1
+    return (2 * bit - 1).to(tl.float32)
+
+
+@triton.jit
 def _fill_uniform(keys, out, count, TILE: tl.constexpr):
     row, pair = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
     both = _word(keys, row, pair)
@@ -58,10 +65,8 @@ def _fill_uniform(keys, out, count, TILE: tl.constexpr):
 @triton.jit
 def _fill_signs(keys, out, start, count, TILE: tl.constexpr):
     row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
-    position = start + index
-    bit = (_word(keys, row, position >> 6) >> (position & 63).to(tl.uint64)).to(tl.int32) & 1
-    sign = (2 * bit - 1).to(tl.float32)
-    tl.store(out + row.to(tl.int64) * count + index, sign, mask=index < count)
+    place = out + row.to(tl.int64) * count + index
+    tl.store(place, sign(keys, row, start + index), mask=index < count)
 
 
 @triton.jit

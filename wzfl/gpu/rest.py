@@ -1,0 +1,101 @@
+"""What of a rotation's coordinates fills no block, on its way to those it is mixed with, and back."""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from wzfl.gpu.draws import sign
+from wzfl.gpu.hadamard import transform
+
+_TILE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """What else happens to coordinates, on one of the ways.
+
+    Attributes:
+        signs: keys `[rows]` int64 of the signs that they are multiplied with; None leaves them.
+        own: whether the rest also has signs of that stream where it is.
+        exchanged: keys of the signs of what the rest is exchanged with; None leaves both where they are.
+    """
+
+    signs: Tensor | None = None
+    own: bool = False
+    exchanged: Tensor | None = None
+
+
+_NOTHING = Change()
+
+
+def mix(
+    vectors: Tensor, places: Tensor, rest: int, before: Change = _NOTHING, after: Change = _NOTHING
+) -> None:
+    """A Hadamard transform of the last `rest` coordinates of `vectors` `[rows, dim]` and some from `places`.
+
+    `places` `[block]` int64 are distinct, none of them of the rest. The rest takes part in place of the
+    last of them, with which it may be exchanged.
+    """
+    together = torch.empty(len(vectors), len(places), device=vectors.device)
+    for kernel, change in ((_collect, before), (_spread, after)):
+        if kernel is _spread:
+            transform(together, together, len(places))
+        with torch.cuda.device_of(vectors):
+            kernel[(triton.cdiv(len(places), _TILE), len(vectors))](
+                *(together, vectors, places),
+                places if change.signs is None else change.signs,
+                places if change.exchanged is None else change.exchanged,
+                *(vectors.shape[1], len(places), rest),
+                SIGNED=change.signs is not None,
+                OWN=change.own,
+                EXCHANGED=change.exchanged is not None,
+                TILE=_TILE,
+            )
+
+
+@triton.jit
+def _collect(
+    together, vectors, places, signs, exchanged, dim, block, rest,
+    SIGNED: tl.constexpr, OWN: tl.constexpr, EXCHANGED: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
+    vector, inside = vectors + row.to(tl.int64) * dim, index < block
+    place = tl.load(places + index, mask=inside, other=0)
+    of_rest = inside & (index >= block - rest)
+    position = dim - block + index
+    value = tl.load(vector + tl.where(of_rest, position, place), mask=inside, other=0)
+    if EXCHANGED:
+        there = tl.load(vector + place, mask=of_rest, other=0)
+        tl.store(vector + place, value * sign(exchanged, row, position), mask=of_rest)
+        value = tl.where(of_rest, there, value)
+    if SIGNED:
+        value *= sign(signs, row, dim + index)
+    if OWN:
+        value = tl.where(of_rest, value * sign(signs, row, position), value)
+    tl.store(together + row.to(tl.int64) * block + index, value, mask=inside)
+
+
+@triton.jit
+def _spread(
+    together, vectors, places, signs, exchanged, dim, block, rest,
+    SIGNED: tl.constexpr, OWN: tl.constexpr, EXCHANGED: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
+    vector, inside = vectors + row.to(tl.int64) * dim, index < block
+    place = tl.load(places + index, mask=inside, other=0)
+    of_rest = inside & (index >= block - rest)
+    position = dim - block + index
+    value = tl.load(together + row.to(tl.int64) * block + index, mask=inside, other=0)
+    if SIGNED:
+        value *= sign(signs, row, dim + index)
+    if OWN:
+        value = tl.where(of_rest, value * sign(signs, row, position), value)
+    if EXCHANGED:
+        there = tl.load(vector + place, mask=of_rest, other=0)
+        tl.store(vector + position, there * sign(exchanged, row, position), mask=of_rest)
+        tl.store(vector + place, value, mask=inside)
+    else:
+        tl.store(vector + tl.where(of_rest, position, place), value, mask=inside)
