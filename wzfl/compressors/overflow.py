@@ -10,6 +10,7 @@ from scipy.stats import skellam
 from torch import Tensor
 
 from wzfl.compressors.modulo import SUMS
+from wzfl.gpu.host import numbers_to_device
 
 CHECK_BYTES = SUMS  # a byte each
 _FALSE_ALARM = 1e-6
@@ -46,8 +47,8 @@ class OverflowCheck:
     def differs(self, sent: Sequence[bytes | memoryview]) -> Tensor:
         """`[clients]` bool: whether the indices are not those that `sent` are the sums of."""
         assert self._sums is not None
-        theirs = torch.frombuffer(bytearray(b"".join(sent)), dtype=torch.uint8)
-        theirs = theirs.view(-1, CHECK_BYTES).to(self._sums)
+        numbers = np.frombuffer(b"".join(sent), np.uint8).astype(np.float64)
+        theirs = numbers_to_device(numbers.reshape(-1, CHECK_BYTES), self._sums.device)
         difference = (self._sums - theirs + 128).remainder(256) - 128
         return difference.square().sum(dim=1) > _threshold(self._expected)
 

@@ -27,6 +27,7 @@ from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
+from wzfl.gpu.host import ask
 from wzfl.norms import rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -160,11 +161,14 @@ class WynerZiv:
         residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.unbiased and allocation.count < dim:
             residual *= dim / allocation.count
+        failed = check.differs(sums)
+        some_failed = ask(failed.any())
         residual = self._rotate_back(allocation.scatter(residual, public), public)
         if not at_once:
             check_rows(self, payloads, public)
-        failed = check.differs(sums)
-        return finite(self._on_failure(residual, failed, scale).add_(side), public), failed
+        if some_failed():
+            residual = self._on_failure(residual, failed, scale)
+        return finite(residual.add_(side), public), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
@@ -208,8 +212,7 @@ class WynerZiv:
         return energy
 
     def _on_failure(self, residual: Tensor, failed: Tensor, scale: Tensor) -> Tensor:
-        if not bool(failed.any()):
-            return residual
+        """The residuals, and what is left of those of rows that `failed`."""
         factor = torch.zeros_like(scale)
         if self.on_failure == "clip":
             planned = scale * residual.shape[1] ** 0.5
