@@ -22,8 +22,8 @@ pytest.importorskip("triton", reason="Triton comes with torch on Linux alone")
 from wzfl import gpu
 from wzfl.gpu import bits as gpu_bits
 from wzfl.gpu import draws, hadamard, norms, quantize
-from wzfl.gpu.host import to_device, to_host
 from wzfl.gpu.scatter import scatter
+from wzfl.host import to_device, to_host
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DIMS = [1, 2, 5, 37, 1000, 7850]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wzfl import gpu
-from wzfl.gpu.host import to_device, to_host
+from wzfl.host import to_device, to_host
 from wzfl.kernels.bits import pack_row, signs_row, unpack_row
 
 _CPU = torch.device("cpu")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from wzfl.frame import CHECKSUM_BYTES, OVERHEAD_BYTES, header
-from wzfl.gpu.host import to_host
+from wzfl.host import to_host
 from wzfl.kernels.frames import CAN_SUM, are_right, read_floats, write_floats, write_parts
-from wzfl.memory import new_string
+from wzfl.memory import addresses, new_string
 from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ def framed_parts(
         return None
     last = np.array([0, *accumulate(map(len, rows))], np.int64)
     payloads = [new_string(sum(part.nbytes for part in row) + CHECKSUM_BYTES) for row in rows]
-    places, rooms, (known, ends) = _addresses(parts), _addresses(payloads), _joined(agreed)
+    places, rooms, (known, ends) = addresses(parts), addresses(payloads), _joined(agreed)
 
     def some(own: slice) -> None:
         bounds = slice(own.start, own.stop + 1)
@@ -50,7 +50,7 @@ def are_undamaged(payloads: Sequence[bytes], agreed: Sequence[bytes]) -> bool:
     lengths = np.array([len(payload) for payload in payloads], np.int64)
     if not _are_large(int(lengths.sum())):
         return False
-    places, (known, ends) = _addresses(payloads), _joined(agreed)
+    places, (known, ends) = addresses(payloads), _joined(agreed)
 
     def some(own: slice) -> bool:
         return are_right(places[own], lengths[own], known, ends[own.start : own.stop + 1])
@@ -65,7 +65,7 @@ def framed_floats(vectors: Tensor, codec: int, agreed: Sequence[bytes]) -> list[
     rows, dim = vectors.shape
     values, start = to_host(vectors.contiguous()), np.frombuffer(header(codec, dim), np.uint8)
     payloads = [new_string(4 * dim + OVERHEAD_BYTES) for _ in range(rows)]
-    rooms, (known, ends) = _addresses(payloads), _joined(agreed)
+    rooms, (known, ends) = addresses(payloads), _joined(agreed)
 
     def some(own: slice) -> bool:
         return write_floats(values[own], start, known, ends[own.start : own.stop + 1], rooms[own])
@@ -80,7 +80,7 @@ def unframed_floats(
     if not CAN_SUM or any(len(payload) != 4 * dim + OVERHEAD_BYTES for payload in payloads):
         return None
     vectors = torch.empty(len(payloads), dim, pin_memory=device.type == "cuda")
-    values, places, (known, ends) = vectors.numpy(), _addresses(payloads), _joined(agreed)
+    values, places, (known, ends) = vectors.numpy(), addresses(payloads), _joined(agreed)
     first = len(header(0, dim))
 
     def some(own: slice) -> bool:
@@ -98,11 +98,6 @@ def _in_shares(some: Callable[[slice], Result], rows: int, size: int) -> list[Re
     """What comes of all rows, of so many bytes together, each thread with its share."""
     shares = min(torch.get_num_threads(), max(1, size // _WORTH_A_THREAD))
     return in_threads(some, runs(rows, max(1, -(-rows // shares))))
-
-
-def _addresses(strings: Sequence[bytes | memoryview]) -> np.ndarray:
-    """Where they are, for as long as somebody has them."""
-    return np.array([np.frombuffer(string, np.uint8).ctypes.data for string in strings], np.int64)
 
 
 def _joined(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

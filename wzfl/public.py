@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wzfl import gpu
 from wzfl.errors import InputError
-from wzfl.gpu.host import numbers_to_device
+from wzfl.host import numbers_to_device
 from wzfl.kernels import draws
 
 # SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): increment and multipliers, as signed 64-bit integers.

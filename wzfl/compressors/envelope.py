@@ -11,7 +11,7 @@ from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
-from wzfl.gpu.host import to_device, to_host
+from wzfl.host import to_device, to_host
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 

@@ -10,7 +10,7 @@ from scipy.stats import skellam
 from torch import Tensor
 
 from wzfl.compressors.modulo import SUMS
-from wzfl.gpu.host import numbers_to_device
+from wzfl.host import numbers_to_device
 
 CHECK_BYTES = SUMS  # a byte each
 _FALSE_ALARM = 1e-6

@@ -27,7 +27,7 @@ from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError
-from wzfl.gpu.host import ask
+from wzfl.host import ask
 from wzfl.norms import rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
