@@ -1,10 +1,11 @@
 """Speed of codecs and rounds on a CUDA device, and what of that time the device works.
 
-python scripts/benchmark_gpu.py [--compressors wyner_ziv eden qsgd signsgd topk] [--repetitions 9]
+python scripts/benchmark_gpu.py [--compressors wyner_ziv eden qsgd signsgd topk] [--turns 3] [--repetitions 5]
 
-Writes results/benchmark/gpu.csv with every repetition's seconds, and gpu.md with medians, beside what a copy
-within the device and over its link takes. Payloads are `bytes` on the host, as in a run: to encode ends
-with them, to decode starts with them. Device seconds are those of kernels and copies, by torch's profiler.
+Writes results/benchmark/gpu.csv and gpu.md with medians and extremes, beside what a copy within the device
+and over its link takes. All that is timed takes turns: some hosts are slow for a second now and then.
+Payloads are `bytes` on the host, as in a run: to encode ends with them, to decode starts with them. Device
+seconds are those of kernels and copies, by torch's profiler.
 """
 
 import argparse
@@ -55,10 +56,12 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     cases = [*copies(device), *codecs(arguments, device), *rounds(arguments, device)]
     gc.freeze()  # what is there now stays, and is not to be looked through in the middle of a call
-    rows = []
-    for told, function in cases:
-        rows.append(told | timed(arguments, function))
-        print(*told.values(), f"{rows[-1]['seconds']:.3g} s", flush=True)
+    seconds: list[list[float]] = [[] for _ in cases]
+    for turn in range(arguments.turns):
+        for mine, (told, function) in zip(seconds, cases, strict=True):
+            mine += timed(arguments, function)
+            print(turn + 1, *told.values(), f"{statistics.median(mine):.3g} s", flush=True)
+        rows = [told | spread(mine) for mine, (told, _) in zip(seconds, cases, strict=True)]
         pd.DataFrame(rows).to_csv(folder / "gpu.csv", index=False)
     # Last: a process that has been profiled is slower ever after.
     table = pd.DataFrame(
@@ -122,14 +125,17 @@ def next_round(federation: Federation, state: State) -> None:
     run_round(federation, state, state.round + 1)
 
 
-def timed(arguments: argparse.Namespace, function: Callable[[], object]) -> dict[str, Any]:
+def timed(arguments: argparse.Namespace, function: Callable[[], object]) -> list[float]:
     """Seconds of several calls after some to warm up, until the device has done its part."""
 
     def whole() -> None:
         function()
         torch.cuda.synchronize()
 
-    seconds = seconds_of(arguments.warmup, arguments.repetitions, whole)
+    return seconds_of(arguments.warmup, arguments.repetitions, whole)
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
     return {
         "seconds": statistics.median(seconds),
         "fastest": min(seconds),
@@ -194,8 +200,9 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--compressors", nargs="+", default=COMPRESSORS, help="of conf/compressor/")
-    parser.add_argument("--repetitions", type=int, default=9, help="timed calls (9)")
-    parser.add_argument("--warmup", type=int, default=3, help="calls before them (3)")
+    parser.add_argument("--turns", type=int, default=3, help="of all that is timed (3)")
+    parser.add_argument("--repetitions", type=int, default=5, help="timed calls in a turn (5)")
+    parser.add_argument("--warmup", type=int, default=2, help="calls before them (2)")
     parser.add_argument("--results-dir", default="results")
     return parser.parse_args()
 
