@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from wzfl.memory import addresses, new_string
+from wzfl.memory import addresses, as_tensor, new_string
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
@@ -20,6 +20,12 @@ def test_parts_of_a_string_are_where_they_start():
     first, later = addresses([whole.data, whole[3:].data])
     assert later - first == 3
     assert len(addresses([])) == 0
+
+
+def test_a_tensor_of_a_string_copies_nothing():
+    string = bytearray(b"abc")
+    assert as_tensor(string).data_ptr() == as_tensor(memoryview(string)).data_ptr()
+    assert bytes(as_tensor(b"abc").numpy()) == b"abc"
 
 
 def test_a_new_string_is_filled_in_place():

@@ -21,7 +21,8 @@ from wzfl.threads import in_threads, runs
 Result = TypeVar("Result")
 
 _LARGE = 2**20  # bytes: to collect addresses takes as long as to copy a tenth of it
-_WORTH_A_THREAD = 2**21
+_WORTH_A_THREAD = 2**21  # to copy and sum up; to wake it takes as long as a fifth of that
+_WORTH_A_READER = 2**23  # to sum up alone
 
 
 def framed_parts(
@@ -55,7 +56,7 @@ def are_undamaged(payloads: Sequence[bytes], agreed: Sequence[bytes]) -> bool:
     def some(own: slice) -> bool:
         return are_right(places[own], lengths[own], known, ends[own.start : own.stop + 1])
 
-    return all(_in_shares(some, len(payloads), int(lengths.sum())))
+    return all(_in_shares(some, len(payloads), int(lengths.sum()), _WORTH_A_READER))
 
 
 def framed_floats(vectors: Tensor, codec: int, agreed: Sequence[bytes]) -> list[bytes] | None:
@@ -94,9 +95,11 @@ def _are_large(size: int) -> bool:
     return CAN_SUM and size >= _LARGE
 
 
-def _in_shares(some: Callable[[slice], Result], rows: int, size: int) -> list[Result]:
+def _in_shares(
+    some: Callable[[slice], Result], rows: int, size: int, worth: int = _WORTH_A_THREAD
+) -> list[Result]:
     """What comes of all rows, of so many bytes together, each thread with its share."""
-    shares = min(torch.get_num_threads(), max(1, size // _WORTH_A_THREAD))
+    shares = min(torch.get_num_threads(), max(1, size // worth))
     return in_threads(some, runs(rows, max(1, -(-rows // shares))))
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.threads import in_threads, runs
+from wzfl.memory import as_tensor
+from wzfl.threads import runs
 
 _AT_ONCE = 2**21  # bytes: a copy takes as long to start as half a megabyte to travel
 
@@ -53,13 +54,8 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
     copies = _stream_of_copies(device)
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
         rows = torch.empty_like(host, device=device)
-
-    def some(own: slice) -> None:
-        own_host = _filled(host[own], strings[own])
-        with torch.cuda.stream(copies):
-            rows[own].copy_(own_host, non_blocking=True)
-
-    in_threads(some, runs(len(strings), max(1, _AT_ONCE // max(1, size))))
+        for some in runs(len(strings), max(1, _AT_ONCE // max(1, size))):
+            rows[some].copy_(_filled(host[some], strings[some]), non_blocking=True)
     now = torch.cuda.current_stream(device)
     now.wait_stream(copies)
     rows.record_stream(now)
@@ -67,9 +63,9 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
 
 
 def _filled(rows: Tensor, strings: Sequence[bytes | memoryview]) -> Tensor:
-    """`rows` `[rows, bytes]` uint8 of the host; numpy copies without Python's lock."""
-    for row, string in zip(rows.numpy(), strings, strict=True):
-        row[:] = np.frombuffer(string, np.uint8)
+    """`rows` `[rows, bytes]` uint8 of the host; torch copies each on all its threads."""
+    for row, string in zip(rows, strings, strict=True):
+        row.copy_(as_tensor(string))
     return rows
 
 

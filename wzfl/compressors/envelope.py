@@ -1,9 +1,10 @@
 """What every compressor does around its own format: check what comes in, seal what goes out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
-from wzfl.host import to_device, to_host
+from wzfl.host import ask, to_device, to_host
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 
@@ -36,9 +37,9 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 def checked(updates: Tensor, public: Public) -> Tensor:
     """The updates as finite float32 `[clients, dim]`, or an `InputError`."""
     updates = _shaped(updates, public)
-    finite = largest_magnitudes(updates).isfinite()
-    if not bool(finite.all()):
-        row = int((~finite).nonzero()[0])
+    wrong = ~np.isfinite(to_host(largest_magnitudes(updates)))
+    if wrong.any():
+        row = int(wrong.argmax())
         raise InputError(
             f"the update of client {public.clients[row]} holds NaN or infinity (or exceeds float32);"
             " training diverged? lower the learning rate"
@@ -180,20 +181,25 @@ def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> 
         PayloadError: a value is not finite, which no encoder sends.
     """
     rows = to_device(bodies, device).view(torch.float32)
-    if not bool(largest_magnitudes(rows).isfinite().all()):
+    if not np.isfinite(to_host(largest_magnitudes(rows))).all():
         raise PayloadError("got a value that is NaN or infinite; expected finite float32")
     return rows
 
 
-def finite(estimates: Tensor, public: Public) -> Tensor:
-    """The estimates `[clients, dim]` as they are.
+def finite(
+    estimates: Tensor, public: Public, meanwhile: Callable[[], None] | None = None
+) -> Tensor:
+    """The estimates `[clients, dim]` as they are; `meanwhile` is done while a GPU computes them.
 
     Raises:
         PayloadError: one is not finite, as a forged scale can make it.
     """
-    wrong = ~largest_magnitudes(estimates).isfinite()
-    if bool(wrong.any()):
-        client = public.clients[int(wrong.nonzero()[0])]
+    told = ask(largest_magnitudes(estimates))
+    if meanwhile is not None:
+        meanwhile()
+    wrong = ~np.isfinite(told())
+    if wrong.any():
+        client = public.clients[int(wrong.argmax())]
         raise PayloadError(
             f"payload of client {client}: decodes to values that are NaN or infinite; expected"
             " finite float32"

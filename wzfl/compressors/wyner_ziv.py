@@ -137,14 +137,15 @@ class WynerZiv:
             side = side * (public.scale > 0)[:, None]
         # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
         at_once = side.is_cpu or not planned
+        check = partial(check_rows, self, payloads, public)
         if at_once:
-            check_rows(self, payloads, public)
+            check()
         expected = allocation.gather(self._rotate(side, public), public)
         noise = None
         if self.rounding == "dither":
             noise = public.uniform("rounding", allocation.count)
         scale, sums, symbols = self._read(bodies, allocation, public)
-        parts, check = [], OverflowCheck()
+        parts, overflows = [], OverflowCheck()
         for (bits, columns, cells), strings in zip(self._parts(allocation), symbols, strict=True):
             overflow = cells.moments(bits).overflow
             count = covered(length(columns), overflow, cells.at_once)
@@ -156,19 +157,17 @@ class WynerZiv:
                 bits,
                 count,
             )
-            check.add(count, overflow, their_sums)
+            overflows.add(count, overflow, their_sums)
             parts.append(self._estimate(bits, cells, distances, scale))
         residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.unbiased and allocation.count < dim:
             residual *= dim / allocation.count
-        failed = check.differs(sums)
+        failed = overflows.differs(sums)
         some_failed = ask(failed.any())
         residual = self._rotate_back(allocation.scatter(residual, public), public)
-        if not at_once:
-            check_rows(self, payloads, public)
         if some_failed():
             residual = self._on_failure(residual, failed, scale)
-        return finite(residual.add_(side), public), failed
+        return finite(residual.add_(side), public, None if at_once else check), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
