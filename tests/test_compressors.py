@@ -12,7 +12,7 @@ import wzfl
 from wzfl.compressors import SideInformed
 from wzfl.compressors.daq import DAQ
 from wzfl.compressors.eden import Eden
-from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.envelope import finite, open_rows, seal_rows
 from wzfl.compressors.qsgd_elias import QSGDElias
 from wzfl.compressors.randk import RandK
 from wzfl.compressors.scaled_sign import ScaledSign
@@ -228,6 +228,21 @@ def test_a_gpu_gives_the_same_bytes(build, public, dim):
     side = updates.roll(1, dims=0)
     on_gpu = build().decode(payloads, side.cuda(), public.to("cuda")).cpu()
     torch.testing.assert_close(on_gpu, build().decode(payloads, side, public))
+
+
+def test_a_damaged_payload_is_refused_as_such_whatever_it_decodes_to(public):
+    """Also where that is found out last."""
+
+    def refuse():
+        raise wzfl.PayloadError("damaged")
+
+    estimates = torch.zeros(CLIENTS, 2)
+    estimates[1] = torch.nan
+    with pytest.raises(wzfl.PayloadError, match="damaged"):
+        finite(estimates, public, meanwhile=refuse)
+    client = public.clients[1]
+    with pytest.raises(wzfl.PayloadError, match=f"payload of client {client}: decodes to values"):
+        finite(estimates, public, meanwhile=list)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
