@@ -20,8 +20,8 @@ from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")
 
-_LARGE = 2**20  # bytes: to collect addresses takes as long as to copy a tenth of it
-_WORTH_A_THREAD = 2**21  # to copy and sum up; to wake it takes as long as a fifth of that
+_LARGE = 2**20  # bytes
+_WORTH_A_THREAD = 2**21  # to copy and sum up; to wake it takes a tenth of that time
 _WORTH_A_READER = 2**23  # to sum up alone
 
 

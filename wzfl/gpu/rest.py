@@ -40,20 +40,30 @@ def mix(
     last of them, with which it may be exchanged.
     """
     together = torch.empty(len(vectors), len(places), device=vectors.device)
-    for kernel, change in ((_collect, before), (_spread, after)):
-        if kernel is _spread:
-            transform(together, together, len(places))
-        with torch.cuda.device_of(vectors):
-            kernel[(triton.cdiv(len(places), _TILE), len(vectors))](
-                *(together, vectors, places),
-                places if change.signs is None else change.signs,
-                places if change.exchanged is None else change.exchanged,
-                *(vectors.shape[1], len(places), rest),
-                SIGNED=change.signs is not None,
-                OWN=change.own,
-                EXCHANGED=change.exchanged is not None,
-                TILE=_TILE,
-            )
+    _move(_collect, together, vectors, places, rest, before)
+    transform(together, together, len(places))
+    _move(_spread, together, vectors, places, rest, after)
+
+
+def _move(
+    kernel: triton.JITFunction,
+    together: Tensor,
+    vectors: Tensor,
+    places: Tensor,
+    rest: int,
+    change: Change,
+) -> None:
+    with torch.cuda.device_of(vectors):
+        kernel[(triton.cdiv(len(places), _TILE), len(vectors))](
+            *(together, vectors, places),
+            places if change.signs is None else change.signs,
+            places if change.exchanged is None else change.exchanged,
+            *(vectors.shape[1], len(places), rest),
+            SIGNED=change.signs is not None,
+            OWN=change.own,
+            EXCHANGED=change.exchanged is not None,
+            TILE=_TILE,
+        )
 
 
 @triton.jit
