@@ -205,6 +205,20 @@ def test_an_unplanned_client_is_decoded_without_side_information():
     assert torch.equal(estimates, WynerZiv(4).decode(payloads, torch.zeros(CLIENTS, DIM), public))
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.0])
+def test_whose_payload_is_damaged_is_said(scale):
+    """Also where it is read before it is checked."""
+    public, updates = planned(scale), torch.ones(CLIENTS, 70)
+    *others, last = WynerZiv(2).encode(updates, public)
+    for damaged in (last[:-1], last[:20], last + b"0", last[:8] + b"0" + last[9:]):
+        with pytest.raises(wzfl.PayloadError, match=f"payload of client {CLIENTS - 1}: got check"):
+            WynerZiv(2).decode([*others, damaged], updates, public)
+    body = bytes(open_rows(WynerZiv(2), [last], 70, public.rows(slice(3, 4)))[0])
+    (forged,) = seal_rows(WynerZiv(2), [body[:-1]], 70, public.rows(slice(3, 4)))
+    with pytest.raises(wzfl.PayloadError, match=f"got a body of {len(body) - 1} bytes; expected"):
+        WynerZiv(2).decode([*others, forged], updates, public)
+
+
 @pytest.mark.parametrize("bitrate", [0.25, 0.5, 1, 2, 2.5])
 @pytest.mark.parametrize("estimator", ["plain", "wiener", "posterior_mean"])
 def test_the_residual_gain_is_the_measured_one(bitrate, estimator):

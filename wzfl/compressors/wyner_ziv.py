@@ -26,7 +26,7 @@ from wzfl.compressors.envelope import (
 from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
-from wzfl.errors import InputError
+from wzfl.errors import InputError, PayloadError
 from wzfl.host import ask
 from wzfl.norms import rms
 from wzfl.public import Public
@@ -136,15 +136,18 @@ class WynerZiv:
         if not planned:
             side = side * (public.scale > 0)[:, None]
         # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
-        at_once = side.is_cpu or not planned
         check = partial(check_rows, self, payloads, public)
-        if at_once:
+        if not planned:
             check()
         expected = allocation.gather(self._rotate(side, public), public)
         noise = None
         if self.rounding == "dither":
             noise = public.uniform("rounding", allocation.count)
-        scale, sums, symbols = self._read(bodies, allocation, public)
+        try:
+            scale, sums, symbols = self._read(bodies, allocation, public)
+        except PayloadError:
+            check()  # says whose payload is damaged, if one is
+            raise
         parts, overflows = [], OverflowCheck()
         for (bits, columns, cells), strings in zip(self._parts(allocation), symbols, strict=True):
             overflow = cells.moments(bits).overflow
@@ -167,7 +170,7 @@ class WynerZiv:
         residual = self._rotate_back(allocation.scatter(residual, public), public)
         if some_failed():
             residual = self._on_failure(residual, failed, scale)
-        return finite(residual.add_(side), public, None if at_once else check), failed
+        return finite(residual.add_(side), public, meanwhile=check if planned else None), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
