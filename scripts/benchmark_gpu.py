@@ -136,6 +136,7 @@ def timed(arguments: argparse.Namespace, function: Callable[[], object]) -> list
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
+    """Median and extremes."""
     return {
         "seconds": statistics.median(seconds),
         "fastest": min(seconds),

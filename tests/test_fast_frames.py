@@ -21,6 +21,7 @@ def one_pass(request, monkeypatch):
     if request.param and not CAN_SUM:
         pytest.skip("this build of xxhash does not show its functions")
     monkeypatch.setattr(wzfl.fast_frames, "CAN_SUM", request.param)
+    monkeypatch.setattr(wzfl.fast_frames, "_WORTH_A_THREAD", 1)
 
 
 def step_by_step(monkeypatch, function):
@@ -98,6 +99,7 @@ def from_the_first_byte(monkeypatch):
         pytest.skip("this build of xxhash does not show its functions")
     monkeypatch.setattr(wzfl.fast_frames, "_LARGE", 0)
     monkeypatch.setattr(wzfl.fast_frames, "_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(wzfl.fast_frames, "_WORTH_A_READER", 1)
 
 
 @pytest.mark.usefixtures("threads", "from_the_first_byte")

@@ -42,7 +42,7 @@ def framed_parts(
         bounds = slice(own.start, own.stop + 1)
         write_parts(places, lengths, last[bounds], known, ends[bounds], rooms[own])
 
-    _in_shares(some, len(rows), int(lengths.sum()))
+    _in_shares(some, len(rows), int(lengths.sum()), _WORTH_A_THREAD)
     return payloads
 
 
@@ -71,7 +71,7 @@ def framed_floats(vectors: Tensor, codec: int, agreed: Sequence[bytes]) -> list[
     def some(own: slice) -> bool:
         return write_floats(values[own], start, known, ends[own.start : own.stop + 1], rooms[own])
 
-    return payloads if all(_in_shares(some, rows, values.nbytes)) else None
+    return payloads if all(_in_shares(some, rows, values.nbytes, _WORTH_A_THREAD)) else None
 
 
 def unframed_floats(
@@ -87,7 +87,7 @@ def unframed_floats(
     def some(own: slice) -> bool:
         return read_floats(places[own], first, known, ends[own.start : own.stop + 1], values[own])
 
-    right = all(_in_shares(some, len(payloads), values.nbytes))
+    right = all(_in_shares(some, len(payloads), values.nbytes, _WORTH_A_THREAD))
     return vectors.to(device, non_blocking=True) if right else None
 
 
@@ -95,10 +95,8 @@ def _are_large(size: int) -> bool:
     return CAN_SUM and size >= _LARGE
 
 
-def _in_shares(
-    some: Callable[[slice], Result], rows: int, size: int, worth: int = _WORTH_A_THREAD
-) -> list[Result]:
-    """What comes of all rows, of so many bytes together, each thread with its share."""
+def _in_shares(some: Callable[[slice], Result], rows: int, size: int, worth: int) -> list[Result]:
+    """What comes of all rows, of `size` bytes together, on a thread for each `worth` bytes of them."""
     shares = min(torch.get_num_threads(), max(1, size // worth))
     return in_threads(some, runs(rows, max(1, -(-rows // shares))))
 

@@ -135,7 +135,7 @@ class Public:
         if gpu.is_usable(self.scale.device, dim):
             from wzfl.gpu import draws as on_gpu
 
-            return on_gpu.signs(self.keys_on_device(purpose), 0, dim)
+            return on_gpu.signs(self.keys_on_device(purpose), dim)
         return self._each_row(
             purpose, dim, draw_signs, lambda key, row: draws.signs(key, row.view(np.uint32))
         )

@@ -27,11 +27,11 @@ def uniform(keys: Tensor, count: int) -> Tensor:
     return out
 
 
-def signs(keys: Tensor, start: int, count: int) -> Tensor:
-    """`[rows, count]` float32, -1 or +1: those at `start` and after of the streams at `keys`."""
+def signs(keys: Tensor, count: int) -> Tensor:
+    """`[rows, count]` float32, -1 or +1, of the streams at `keys`."""
     out = torch.empty(len(keys), count, device=keys.device)
     with torch.cuda.device_of(out):
-        _fill_signs[(triton.cdiv(count, _TILE), len(keys))](keys, out, start, count, TILE=_TILE)
+        _fill_signs[(triton.cdiv(count, _TILE), len(keys))](keys, out, count, TILE=_TILE)
     return out
 
 
@@ -63,10 +63,10 @@ def _fill_uniform(keys, out, count, TILE: tl.constexpr):
 
 
 @triton.jit
-def _fill_signs(keys, out, start, count, TILE: tl.constexpr):
+def _fill_signs(keys, out, count, TILE: tl.constexpr):
     row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
     place = out + row.to(tl.int64) * count + index
-    tl.store(place, sign(keys, row, start + index), mask=index < count)
+    tl.store(place, sign(keys, row, index), mask=index < count)
 
 
 @triton.jit

@@ -28,12 +28,7 @@ class Change:
     exchanged: Tensor | None = None
 
 
-_NOTHING = Change()
-
-
-def mix(
-    vectors: Tensor, places: Tensor, rest: int, before: Change = _NOTHING, after: Change = _NOTHING
-) -> None:
+def mix(vectors: Tensor, places: Tensor, rest: int, before: Change, after: Change) -> None:
     """A Hadamard transform of the last `rest` coordinates of `vectors` `[rows, dim]` and some from `places`.
 
     `places` `[block]` int64 are distinct, none of them of the rest. The rest takes part in place of the
@@ -71,20 +66,14 @@ def _collect(
     together, vectors, places, signs, exchanged, dim, block, rest,
     SIGNED: tl.constexpr, OWN: tl.constexpr, EXCHANGED: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
-    vector, inside = vectors + row.to(tl.int64) * dim, index < block
-    place = tl.load(places + index, mask=inside, other=0)
-    of_rest = inside & (index >= block - rest)
-    position = dim - block + index
+    row, index, inside, of_rest, position, place = _here(places, dim, block, rest, TILE)
+    vector = vectors + row.to(tl.int64) * dim
     value = tl.load(vector + tl.where(of_rest, position, place), mask=inside, other=0)
     if EXCHANGED:
         there = tl.load(vector + place, mask=of_rest, other=0)
         tl.store(vector + place, value * sign(exchanged, row, position), mask=of_rest)
         value = tl.where(of_rest, there, value)
-    if SIGNED:
-        value *= sign(signs, row, dim + index)
-    if OWN:
-        value = tl.where(of_rest, value * sign(signs, row, position), value)
+    value = _changed(value, signs, row, dim + index, position, of_rest, SIGNED, OWN)
     tl.store(together + row.to(tl.int64) * block + index, value, mask=inside)
 
 
@@ -93,19 +82,32 @@ def _spread(
     together, vectors, places, signs, exchanged, dim, block, rest,
     SIGNED: tl.constexpr, OWN: tl.constexpr, EXCHANGED: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
-    vector, inside = vectors + row.to(tl.int64) * dim, index < block
-    place = tl.load(places + index, mask=inside, other=0)
-    of_rest = inside & (index >= block - rest)
-    position = dim - block + index
+    row, index, inside, of_rest, position, place = _here(places, dim, block, rest, TILE)
+    vector = vectors + row.to(tl.int64) * dim
     value = tl.load(together + row.to(tl.int64) * block + index, mask=inside, other=0)
-    if SIGNED:
-        value *= sign(signs, row, dim + index)
-    if OWN:
-        value = tl.where(of_rest, value * sign(signs, row, position), value)
+    value = _changed(value, signs, row, dim + index, position, of_rest, SIGNED, OWN)
     if EXCHANGED:
         there = tl.load(vector + place, mask=of_rest, other=0)
         tl.store(vector + position, there * sign(exchanged, row, position), mask=of_rest)
         tl.store(vector + place, value, mask=inside)
     else:
         tl.store(vector + tl.where(of_rest, position, place), value, mask=inside)
+
+
+@triton.jit
+def _here(places, dim, block, rest, TILE: tl.constexpr):
+    """The row and numbers of a tile, which there are, which are of the rest; where that is, and others."""
+    row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = index < block
+    place = tl.load(places + index, mask=inside, other=0)
+    return row, index, inside, inside & (index >= block - rest), dim - block + index, place
+
+
+@triton.jit
+def _changed(value, signs, row, number, position, of_rest, SIGNED: tl.constexpr, OWN: tl.constexpr):
+    """Each value times the sign at its `number`, and the rest's also times that at its `position`."""
+    if SIGNED:
+        value *= sign(signs, row, number)
+    if OWN:
+        value = tl.where(of_rest, value * sign(signs, row, position), value)
+    return value
