@@ -52,7 +52,11 @@ def test_rotations(vectors, public, turn):
     ours = rotation.rotate_on_gpu(vectors.to(DEVICE), on_device(public), turn)
     assert torch.equal(ours.cpu(), rotated)
     back = rotation.rotate_back_on_gpu(ours, on_device(public), turn)
-    assert torch.equal(back.cpu(), rotation.rotate_back_with_torch(rotated, public, turn))
+    expected = rotation.rotate_back_with_torch(rotated, public, turn)
+    assert torch.equal(back.cpu(), expected)
+    for added in (vectors, vectors.T.contiguous().T, vectors[:1].half().expand(3, -1)):
+        both = rotation.rotate_back_on_gpu(ours, on_device(public), turn, added.to(DEVICE))
+        assert torch.equal(both.cpu(), expected + added)
 
 
 def test_a_rotation_leaves_its_input_alone(public):
@@ -64,15 +68,27 @@ def test_a_rotation_leaves_its_input_alone(public):
 
 
 @pytest.mark.parametrize(
-    ("block", "lanes", "count"), [(1, 3, 2), (2, 5, 1), (64, 7, 3), (1024, 1, 2), (256, 40, 1)]
+    ("block", "parts"),
+    [
+        (1, [(2, 3)]),
+        (2, [(1, 5)]),
+        (64, [(3, 7)]),
+        (1024, [(2, 1)]),
+        (256, [(1, 40)]),
+        (64, [(2, 35), (1, 6), (2, 1)]),
+    ],
 )
-def test_transforms_touch_their_parts_alone(block, lanes, count):
-    source = torch.randn(2, 11 + block * lanes * count + 3)
+def test_transforms_touch_their_parts_alone(block, parts):
+    sizes = [block * count * lanes for count, lanes in parts]
+    source = torch.randn(2, 11 + sum(sizes) + 3)
+    expected, placed, start = source.clone(), [], 11
+    for (count, lanes), size in zip(parts, sizes, strict=True):
+        part = source[:, start : start + size].reshape(-1, block, lanes)
+        expected[:, start : start + size] = rotation._hadamard(part).view(2, -1)
+        placed.append((start, count, lanes))
+        start += size
     target = source.to(DEVICE).clone()
-    hadamard.transform(target, target, block, lanes, 11, count)
-    part = source[:, 11:-3].reshape(-1, block, lanes)
-    expected = source.clone()
-    expected[:, 11:-3] = rotation._hadamard(part).view(2, -1)
+    hadamard.transform(target, target, block, tuple(placed))
     assert torch.equal(target.cpu(), expected)
 
 

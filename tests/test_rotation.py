@@ -14,7 +14,15 @@ def test_it_keeps_norms_and_is_undone(public, dim):
     vectors = torch.randn(3, dim, generator=torch.Generator().manual_seed(dim))
     rotated = rotate(vectors, public)
     torch.testing.assert_close(rotated.norm(dim=1), vectors.norm(dim=1), rtol=1e-5, atol=0)
-    torch.testing.assert_close(rotate_back(rotated, public), vectors, rtol=0, atol=1e-5)
+    back = rotate_back(rotated, public)
+    torch.testing.assert_close(back, vectors, rtol=0, atol=1e-5)
+    assert torch.equal(rotate_back(rotated, public, added=vectors), back + vectors)
+
+
+def test_what_is_added_is_added_once(public):
+    vectors = torch.randn(3, 37)
+    back = rotate_back(vectors, public, turns=2)
+    assert torch.equal(rotate_back(vectors, public, turns=2, added=vectors), back + vectors)
 
 
 @pytest.mark.parametrize("dim", [37, 1000])

@@ -58,7 +58,7 @@ class Public:
     plans: tuple[bytes, ...] = ()
     sketches: Tensor | None = None
     _scales: tuple[float, ...] = field(init=False, repr=False)
-    _keys: dict[str, Tensor] = field(init=False, repr=False, default_factory=dict)
+    _keys: dict[tuple[str, ...], Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
@@ -115,12 +115,12 @@ class Public:
         digests = [self._digest(purpose, client, 8) for client in self.clients]
         return np.frombuffer(b"".join(digests), dtype="<u8")
 
-    def keys_on_device(self, purpose: str) -> Tensor:
-        """The same as int64, where shared randomness is drawn."""
-        if purpose not in self._keys:
-            keys = self.keys(purpose).astype(np.int64)
-            self._keys[purpose] = numbers_to_device(keys, self.scale.device)
-        return self._keys[purpose]
+    def keys_on_device(self, *purposes: str) -> Tensor:
+        """`[purposes * clients]` int64: the same of one purpose after the other, where they are used."""
+        if purposes not in self._keys:
+            keys = np.concatenate([self.keys(purpose) for purpose in purposes]).astype(np.int64)
+            self._keys[purposes] = numbers_to_device(keys, self.scale.device)
+        return self._keys[purposes]
 
     def uniform(self, purpose: str, dim: int) -> Tensor:
         """`[clients, dim]` float32 in [0, 1), multiples of 2**-24."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, isqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -53,15 +53,18 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
     return vectors
 
 
-def rotate_back(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
-    """The inverse of `rotate`, up to float32 rounding."""
+def rotate_back(
+    vectors: Tensor, public: Public, turns: int = 1, added: Tensor | None = None
+) -> Tensor:
+    """The inverse of `rotate`, up to float32 rounding; and what is `added` `[clients, dim]` to it."""
     for turn in reversed(range(turns)):
+        last = added if turn == 0 else None
         if gpu.is_usable(vectors.device, vectors.shape[1]):
-            vectors = rotate_back_on_gpu(vectors, public, turn)
+            vectors = rotate_back_on_gpu(vectors, public, turn, last)
         elif vectors.is_cpu:
-            vectors = _compiled(hadamard.rotate_rows_back, vectors, public, turn)
+            vectors = _plus(_compiled(hadamard.rotate_rows_back, vectors, public, turn), last)
         else:
-            vectors = rotate_back_with_torch(vectors, public, turn)
+            vectors = _plus(rotate_back_with_torch(vectors, public, turn), last)
     return vectors
 
 
@@ -95,31 +98,39 @@ def rotate_back_with_torch(vectors: Tensor, public: Public, turn: int = 0) -> Te
 
 def rotate_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
     """One turn of `rotate`; signs change as coordinates are read for the first stages of a pass."""
+    from wzfl.gpu.hadamard import transform
     from wzfl.gpu.rest import Change
 
     layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
-    rotated, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
-    layout.transform_on_gpu(source, rotated, layout.columns, first, flip_first=True)
-    rest = slice(layout.dim - layout.rest, layout.dim)
-    rotated[:, rest] = source[:, rest]
+    rotated, (first, second), words = torch.empty_like(source), *_on_gpu(public, layout, turn)
+    transform(source, rotated, layout.block, layout.columns, words[0])
+    if layout.rest:
+        rotated[:, layout.tail] = source[:, layout.tail]
     layout.mix_rest_on_gpu(rotated, Change(signs=first, own=True), Change(exchanged=second))
-    layout.transform_on_gpu(rotated, rotated, layout.stretches, second, flip_first=True)
+    transform(rotated, rotated, layout.block, layout.stretches, words[1])
     layout.mix_rest_on_gpu(rotated, Change(signs=second), Change())
     return rotated
 
 
-def rotate_back_on_gpu(vectors: Tensor, public: Public, turn: int = 0) -> Tensor:
+def rotate_back_on_gpu(
+    vectors: Tensor, public: Public, turn: int = 0, added: Tensor | None = None
+) -> Tensor:
     """One turn of `rotate_back`; signs change as coordinates are written after the last stages of a pass."""
+    from wzfl.gpu.hadamard import transform
     from wzfl.gpu.rest import Change
 
     layout, source = _Layout.of(vectors.shape[1]), vectors.float().contiguous()
-    restored, (first, second) = torch.empty_like(source), _keys_on_gpu(public, turn)
+    restored, (first, second), words = torch.empty_like(source), *_on_gpu(public, layout, turn)
     if layout.rest:
         source = restored.copy_(source)
     layout.mix_rest_on_gpu(restored, Change(), Change(signs=second))
-    layout.transform_on_gpu(source, restored, layout.stretches, second, flip_first=False)
+    transform(source, restored, layout.block, layout.stretches, words[1], flip_first=False)
     layout.mix_rest_on_gpu(restored, Change(exchanged=second), Change(signs=first, own=True))
-    layout.transform_on_gpu(restored, restored, layout.columns, first, flip_first=False)
+    if added is not None:
+        added = added.float().contiguous()
+    transform(restored, restored, layout.block, layout.columns, words[0], False, added)
+    if added is not None and layout.rest:
+        restored[:, layout.tail] += added[:, layout.tail]
     return restored
 
 
@@ -142,17 +153,24 @@ def _signs(public: Public, layout: "_Layout", turn: int) -> list[Tensor]:
     return [public.signs(purpose, layout.dim + layout.block) for purpose in _purposes(turn)]
 
 
-def _keys_on_gpu(public: Public, turn: int) -> list[Tensor]:
-    """For each pass the keys of its signs, `[clients]` int64."""
-    return [public.keys_on_device(purpose) for purpose in _purposes(turn)]
+def _on_gpu(public: Public, layout: "_Layout", turn: int) -> tuple[Tensor, Tensor]:
+    """For each pass the keys of its signs, `[passes, clients]` int64, and the first words that they give."""
+    from wzfl.gpu import draws
+
+    keys = public.keys_on_device(*_purposes(turn))
+    words = draws.words(keys, layout.dim // 64 + 2)
+    return keys.view(2, -1), words.view(2, -1, words.shape[1])
 
 
-@dataclass(frozen=True)
-class _Part:
-    """`count` times `[block, lanes]` coordinates, from `start`."""
+def _plus(restored: Tensor, added: Tensor | None) -> Tensor:
+    return restored if added is None else restored.add_(added)
+
+
+class _Part(NamedTuple):
+    """`number` times `[block, lanes]` coordinates, from `start`."""
 
     start: int
-    count: int
+    number: int
     lanes: int
 
 
@@ -185,37 +203,30 @@ class _Layout:
         return _Layout(dim, block, runs, rest, _lanes(runs), _everywhere(block * runs, block))
 
     @property
-    def columns(self) -> list[_Part]:
-        """What the first pass transforms: coordinates `runs` apart."""
-        return [_Part(0, 1, self.runs)]
+    def tail(self) -> slice:
+        """Where the rest is."""
+        return slice(self.dim - self.rest, self.dim)
 
     @property
-    def stretches(self) -> list[_Part]:
+    def columns(self) -> tuple[_Part, ...]:
+        """What the first pass transforms: coordinates `runs` apart."""
+        return (_Part(0, 1, self.runs),)
+
+    @property
+    def stretches(self) -> tuple[_Part, ...]:
         """What the second pass transforms: coordinates of one stretch."""
         parts, start = [], 0
         for lanes, count in Counter(self.lanes).items():
             parts.append(_Part(start, count, lanes))
             start += self.block * lanes * count
-        return parts
+        return tuple(parts)
 
-    def transform(self, vectors: Tensor, parts: list[_Part]) -> None:
+    def transform(self, vectors: Tensor, parts: tuple[_Part, ...]) -> None:
         """Hadamard transforms along each `block`, in place."""
         for part in parts:
-            end = part.start + self.block * part.lanes * part.count
+            end = part.start + self.block * part.lanes * part.number
             flat = vectors[:, part.start : end]
             flat.copy_(_hadamard(flat.reshape(-1, self.block, part.lanes)).view(flat.shape))
-
-    def transform_on_gpu(
-        self, source: Tensor, target: Tensor, parts: list[_Part], keys: Tensor, flip_first: bool
-    ) -> None:
-        """The same from `source` into `target`, and changes of sign before or after it."""
-        from wzfl.gpu import draws, hadamard
-
-        words = draws.words(keys, self.dim // 64 + 2)
-        for part in parts:
-            hadamard.transform(
-                *(source, target, self.block, part.lanes, part.start, part.count, words, flip_first)
-            )
 
     def mix_rest(self, vectors: Tensor, signs: Tensor, undo: bool) -> None:
         """Transforms the rest together with coordinates from everywhere, in place.
@@ -225,7 +236,7 @@ class _Layout:
         if not self.rest:
             return
         places = self._places(vectors.device)[: self.block - self.rest]
-        rest = vectors[:, self.dim - self.rest :]
+        rest = vectors[:, self.tail]
         together = torch.cat([vectors[:, places], rest], dim=1)
         if not undo:
             together *= signs
@@ -245,7 +256,7 @@ class _Layout:
     def swap_rest(self, vectors: Tensor) -> None:
         """Exchanges the rest with as many coordinates from everywhere, in place."""
         places = self._places(vectors.device)[self.block - self.rest :]
-        rest = vectors[:, self.dim - self.rest :]
+        rest = vectors[:, self.tail]
         swapped = rest.clone()
         rest.copy_(vectors[:, places])
         vectors[:, places] = swapped

@@ -1,5 +1,8 @@
 """Hadamard transforms along one axis of vectors that lie in memory as they are."""
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -8,42 +11,44 @@ from torch import Tensor
 _MOST_STAGES = 8  # at a time: of 2**8 coordinates that lie apart a thread holds 64
 _TILE, _WARPS = 32, 4  # neighbours side by side: a warp's threads, and a word of signs
 
+Parts = tuple[tuple[int, int, int], ...]
+
 
 def transform(
     source: Tensor,
     target: Tensor,
     block: int,
-    lanes: int = 1,
-    start: int = 0,
-    count: int = 1,
+    parts: Parts,
     words: Tensor | None = None,
     flip_first: bool = True,
+    added: Tensor | None = None,
 ) -> None:
     """Writes Hadamard transforms of parts of `source` `[rows, dim]` into `target`, which may be the same.
 
-    From `start`, `count` parts of `[block, lanes]` each are transformed along `block`, a power of two,
-    orthonormally. With random `words` `[rows, count]` int64, at least one more than there is a bit in for
-    each coordinate, a coordinate is multiplied by its sign (`wzfl.kernels.draws.flip_signs`) before the
-    transforms or after them.
+    Of each part (start, count, lanes), `count` times `[block, lanes]` coordinates from `start` are
+    transformed along `block`, a power of two, orthonormally. With random `words` `[rows, count]` int64, at
+    least one more than there is a bit in for each coordinate, a coordinate is multiplied by its sign
+    (`wzfl.kernels.draws.flip_signs`) before the transforms or after them. To what comes out of that,
+    float32 `[rows, dim]` is `added`.
     """
-    stages, span = _stages(block.bit_length() - 1), block * lanes
     signs = source if words is None else words
+    other = source if added is None else added
+    stages, done = _stages(block.bit_length() - 1), 0
     for number, levels in enumerate(stages):
-        span >>= levels
-        columns = min(_TILE, triton.next_power_of_2(span))
-        groups, across = _TILE // columns, triton.cdiv(span, columns)
         first, last = number == 0, number == len(stages) - 1
+        tiles, columns = _tiles(block, parts, done, levels, source.device)
         with torch.cuda.device_of(source):
-            _butterflies[(across * triton.cdiv(count, groups), len(source))](
-                *(source, source.stride(0), target, target.stride(0)),
-                *(signs.view(torch.int32), 2 * signs.stride(0)),
-                *(start, span, count, across, block**-0.5),
-                LEVELS=levels, GROUPS=groups, COLUMNS=columns, SCALE=last,
+            _butterflies[(len(tiles), len(source))](
+                *(source, source.stride(0), target, target.stride(0), other, other.stride(0)),
+                *(signs.view(torch.int32), 2 * signs.stride(0), tiles, block**-0.5),
+                LEVELS=levels, COLUMNS=columns, GROUPS=_TILE // columns, SCALE=last,
                 FLIP_FIRST=first and flip_first and words is not None,
                 FLIP_LAST=last and not flip_first and words is not None,
+                ADD=last and added is not None,
                 num_warps=_WARPS,
+                enable_fp_fusion=False,  # a product and a sum in one rounding would be another number
             )  # fmt: skip
-        source, count = target, count << levels
+        source, done = target, done + levels
 
 
 def _stages(levels: int) -> list[int]:
@@ -52,28 +57,51 @@ def _stages(levels: int) -> list[int]:
     return [(levels + place) // passes for place in reversed(range(passes))]
 
 
-# A number that is known to be a multiple of 16 would have a thread load four neighbours, for whose stages
-# it has no registers.
-@triton.jit(do_not_specialize=["source_stride", "target_stride", "start", "span"])
+@lru_cache
+def _tiles(
+    block: int, parts: Parts, done: int, levels: int, device: torch.device
+) -> tuple[Tensor, int]:
+    """What `levels` stages take at a time once some are `done`, and how many columns that is at most.
+
+    `[tiles, 4]` int32: the first coordinate, how far those apart are that are mixed, and how many columns
+    and groups of them there are from there on.
+    """
+    spans = [(block * lanes) >> (done + levels) for _, _, lanes in parts]
+    columns = min(_TILE, triton.next_power_of_2(max(spans)))
+    rows = [
+        _tiles_of(start, count << done, span, levels, columns)
+        for (start, count, _), span in zip(parts, spans, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(rows)).to(device), columns
+
+
+def _tiles_of(start: int, count: int, span: int, levels: int, columns: int) -> np.ndarray:
+    """Those of `count` groups from `start` of `span` columns each."""
+    group = np.arange(0, count, _TILE // columns)[:, None]
+    column = np.arange(0, span, columns)
+    first = start + (group << levels) * span + column
+    each = np.broadcast_arrays(first, span, span - column, count - group)
+    return np.stack(each, axis=-1).reshape(-1, 4).astype(np.int32)
+
+
+# One kernel for all lengths of vectors.
+@triton.jit(do_not_specialize=["source_stride", "target_stride", "added_stride", "words_stride"])
 def _butterflies(
-    source, source_stride, target, target_stride, words, words_stride,
-    start, span, count, across, factor,
-    LEVELS: tl.constexpr, GROUPS: tl.constexpr, COLUMNS: tl.constexpr,
-    SCALE: tl.constexpr, FLIP_FIRST: tl.constexpr, FLIP_LAST: tl.constexpr,
+    source, source_stride, target, target_stride, added, added_stride,
+    words, words_stride, tiles, factor,
+    LEVELS: tl.constexpr, COLUMNS: tl.constexpr, GROUPS: tl.constexpr, SCALE: tl.constexpr,
+    FLIP_FIRST: tl.constexpr, FLIP_LAST: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
-    """2**LEVELS coordinates `span` apart, of each column of each of `count` groups."""
+    """2**LEVELS coordinates `span` apart, of each column of each group of a tile."""
     RADIX: tl.constexpr = 1 << LEVELS
     TILE: tl.constexpr = GROUPS * COLUMNS
-    row = tl.program_id(1).to(tl.int64)
-    places = tl.arange(0, TILE)
-    column = (tl.program_id(0) % across) * COLUMNS + places % COLUMNS
-    group = (tl.program_id(0) // across) * GROUPS + places // COLUMNS
-    inside = ((column < span) & (group < count))[None, :]
-    apart = tl.arange(0, RADIX) * span
-    position = (start + group * RADIX * span + column)[None, :] + apart[:, None]
-    # Of each row of the tile, where it is one stretch.
-    first = start + (tl.program_id(0) // across) * RADIX * span
-    first += (tl.program_id(0) % across) * COLUMNS + apart
+    row, tile = tl.program_id(1).to(tl.int64), tiles + 4 * tl.program_id(0)
+    start, span = tl.load(tile), tl.load(tile + 1)
+    width, count = tl.load(tile + 2), tl.load(tile + 3)
+    column, group = tl.arange(0, TILE) % COLUMNS, tl.arange(0, TILE) // COLUMNS
+    inside = ((column < width) & (group < count))[None, :]
+    first = start + tl.arange(0, RADIX) * span  # of each row of the tile, where it is one stretch
+    position = first[:, None] + (group * RADIX * span + column)[None, :]
     values = tl.load(source + row * source_stride + position, mask=inside)
     if FLIP_FIRST:
         values = _flipped(values, words + row * words_stride, position, inside, first, GROUPS)
@@ -83,6 +111,8 @@ def _butterflies(
         values = values * factor
     if FLIP_LAST:
         values = _flipped(values, words + row * words_stride, position, inside, first, GROUPS)
+    if ADD:
+        values += tl.load(added + row * added_stride + position, mask=inside)
     tl.store(target + row * target_stride + position, values, mask=inside)
 
 

@@ -36,7 +36,7 @@ def mix(vectors: Tensor, places: Tensor, rest: int, before: Change, after: Chang
     """
     together = torch.empty(len(vectors), len(places), device=vectors.device)
     _move(_collect, together, vectors, places, rest, before)
-    transform(together, together, len(places))
+    transform(together, together, len(places), ((0, 1, 1),))
     _move(_spread, together, vectors, places, rest, after)
 
 
