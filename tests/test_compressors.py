@@ -32,6 +32,7 @@ DATA_DEPENDENT = {"terngrad"}
 HIGHEST_BITRATE = {"eden": 8, "diana": 8, "marina": 8, "qsgd_elias": 12, "wyner_ziv_e8": 8}
 BITRATES = [0.02, 0.05, 0.5, 1, 1.5, 2, 2.5, 3, 4, 7.3, 8, 16]
 FRAME_BYTES = 16
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 GOLDEN = {
     "bfloat16": "040d08000000003f80bf803e404000be0000004040bfe2dfdb14",
     "correlated": "0408080000000000f43fecbd05215f0f0e99",
@@ -194,10 +195,11 @@ def test_one_spike_is_found(build, public):
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_finite_is_refused(build, updates, public, bad):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_what_is_not_finite_is_refused(build, updates, public, device, bad):
     updates[1, 3] = bad
     with pytest.raises(wzfl.InputError, match="update of client 0 holds NaN or infinity"):
-        build().encode(updates, public)
+        build().encode(updates.to(device), public.to(device))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +221,7 @@ def test_bfloat16_gives_the_same_bytes(build, updates, public):
     assert build().encode(short, public) == build().encode(short.float(), public)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@NEEDS_GPU
 @pytest.mark.parametrize("dim", [1000, 65_537])
 def test_a_gpu_gives_the_same_bytes(build, public, dim):
     updates = torch.randn(CLIENTS, dim)
@@ -245,7 +247,7 @@ def test_a_damaged_payload_is_refused_as_such_whatever_it_decodes_to(public):
         finite(estimates, public, meanwhile=lambda: None)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@NEEDS_GPU
 def test_what_a_gpu_reads_is_checked(build, updates, public):
     """Also where it computes before the host has looked at all of a payload."""
     planned = replace(public, scale=torch.ones(CLIENTS)).to("cuda")

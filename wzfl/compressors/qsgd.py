@@ -16,12 +16,12 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     check_sizes,
-    checked,
     finite,
     float32_bytes,
     float32_rows,
     open_rows,
     seal_parts,
+    unchecked,
 )
 from wzfl.errors import InputError
 from wzfl.kernels.quantize import levels_row
@@ -68,13 +68,15 @@ class QSGD:
         return 2 ** (self.symbol_bits - 1) - 1
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        updates = checked(updates, public)
+        updates, verify = unchecked(updates, public)
         dim = updates.shape[1]
         sent = self._sent(dim, public)
         values = updates if sent is None else updates.gather(1, sent)
         noise = public.uniform("rounding", values.shape[1])
         norms, symbols = rounded(values, noise, self.bucket, self.levels)
-        parts = zip(float32_bytes(norms), pack(symbols, self.symbol_bits), strict=True)
+        strings = pack(symbols, self.symbol_bits)
+        verify()
+        parts = zip(float32_bytes(norms), strings, strict=True)
         return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
-from wzfl.compressors.envelope import check_sizes, checked, open_rows, seal_rows
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows, unchecked
 from wzfl.public import Public
 
 
@@ -26,8 +26,10 @@ class SignSGD:
     unbiased: ClassVar[bool] = False
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        updates = checked(updates, public)
-        return seal_rows(self, pack_signs(updates), updates.shape[1], public)
+        updates, verify = unchecked(updates, public)
+        strings = pack_signs(updates)
+        verify()
+        return seal_rows(self, strings, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]

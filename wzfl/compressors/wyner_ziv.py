@@ -17,10 +17,10 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     check_rows,
-    checked,
     finite,
     seal_parts,
     split,
+    unchecked,
     unchecked_rows,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
@@ -103,7 +103,7 @@ class WynerZiv:
         return self.on_failure == "clip"
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        updates = checked(updates, public)
+        updates, verify = unchecked(updates, public)
         dim = updates.shape[1]
         allocation = self._allocation(dim)
         rotated = self._rotate(updates, public)
@@ -119,6 +119,7 @@ class WynerZiv:
             )
             check.add(count, overflow, sums)
             symbols.append(pack(indices, bits))
+        verify()
         parts = zip(told, check.to_bytes(), *symbols, strict=True)
         return seal_parts(self, parts, dim, public)
 
@@ -167,10 +168,12 @@ class WynerZiv:
             residual *= dim / allocation.count
         failed = overflows.differs(sums)
         some_failed = ask(failed.any())
-        residual = self._rotate_back(allocation.scatter(residual, public), public)
-        if some_failed():
-            residual = self._on_failure(residual, failed, scale)
-        return finite(residual.add_(side), public, meanwhile=check if planned else None), failed
+        residual = allocation.scatter(residual, public)
+        estimates = self._rotate_back(residual, public, side)
+        if some_failed():  # seldom: once more, where a GPU went on before this was known
+            residual = self._rotate_back(residual, public)
+            estimates = self._on_failure(residual, failed, scale).add_(side)
+        return finite(estimates, public, meanwhile=check if planned else None), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
@@ -231,8 +234,10 @@ class WynerZiv:
     def _rotate(self, vectors: Tensor, public: Public) -> Tensor:
         return rotate(vectors, public) if self.rotation else vectors.float()
 
-    def _rotate_back(self, vectors: Tensor, public: Public) -> Tensor:
-        return rotate_back(vectors, public) if self.rotation else vectors
+    def _rotate_back(self, vectors: Tensor, public: Public, added: Tensor | None = None) -> Tensor:
+        if self.rotation:
+            return rotate_back(vectors, public, added=added)
+        return vectors if added is None else vectors + added
 
     def _own_scale(self, rotated: Tensor, rows: Tensor) -> Tensor:
         """Scales for these rows of the updates themselves."""
