@@ -186,7 +186,9 @@ def test_rows_travel_both_ways():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="see test_a_gpu_gives_the_same_bytes")
 @pytest.mark.parametrize("dim", [1, 300])
 @pytest.mark.parametrize("bitrate", [1.5, 9])
-@pytest.mark.parametrize("name", ["wyner_ziv", "eden", "drive", "qsgd", "signsgd", "randk", "none"])
+@pytest.mark.parametrize(
+    "name", ["wyner_ziv", "eden", "drive", "qsgd", "signsgd", "topk", "randk", "none"]
+)
 def test_all_that_a_compressor_does_on_a_gpu_gives_the_same_bytes(
     name, bitrate, dim, public, monkeypatch
 ):

@@ -1,4 +1,4 @@
-"""Entropy coding with the `constriction` library, whose range decoder is compiled here once more."""
+"""Entropy coding as the `constriction` library does it, whose range coder is compiled here once more."""
 
 from functools import lru_cache
 from math import floor, log2
@@ -10,7 +10,7 @@ import torch
 
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.errors import PayloadError
-from wzfl.kernels import range_decoder
+from wzfl.kernels import range_coder
 from wzfl.kernels.gaps import in_symbols, read_gaps
 
 _SYMBOLS_PER_MEAN = (
@@ -19,7 +19,6 @@ _SYMBOLS_PER_MEAN = (
 _COARSE = (
     64  # the mean gap in units of the coded part; the bits below it are uniform, and sent as such
 )
-_LAST_WORDS = 2  # of a coder's state, after the symbols
 
 
 def encode_positions(positions: np.ndarray, length: int) -> bytes:
@@ -32,11 +31,12 @@ def encode_positions(positions: np.ndarray, length: int) -> bytes:
     if not count:
         return b""
     gaps = np.diff(positions, prepend=-1) - 1
-    low_bits, longest, model, _ = _gaps(length, count)
-    encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(in_symbols(gaps >> low_bits, longest), model)
+    low_bits, longest, table = _gaps(length, count)
+    symbols = in_symbols(gaps >> low_bits, longest)
+    words = np.empty(len(symbols) + range_coder.LAST_WORDS, np.uint32)
+    written = range_coder.write_symbols(symbols, table.cumulative, words)
     (low,) = pack(torch.from_numpy(gaps & (2**low_bits - 1))[None], low_bits)
-    return b"".join([low, encoder.get_compressed().astype("<u4").tobytes()])
+    return b"".join([low, words[:written].astype("<u4").tobytes()])
 
 
 def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.ndarray:
@@ -49,10 +49,10 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
         if len(body):
             raise PayloadError(f"got {len(body)} bytes of no positions")
         return np.empty(0, np.int64)
-    low_bits, longest, _, table = _gaps(length, count)
+    low_bits, longest, table = _gaps(length, count)
     start = packed_size(count, low_bits)
     # Of every gap a symbol, and one for each time that a longest one fits; a word is more than one takes.
-    most = start + 4 * (count + (length >> low_bits) // longest + _LAST_WORDS)
+    most = start + 4 * (count + (length >> low_bits) // longest + range_coder.LAST_WORDS)
     if len(body) > most:
         raise PayloadError(f"coded positions are at most {most} bytes; got {len(body)}")
     if len(body) < start or (len(body) - start) % 4:
@@ -61,7 +61,7 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
         )
     words = np.frombuffer(body[start:], dtype="<u4").astype(np.uint32)
     high, limit = np.empty(count, np.int64), -(-length >> low_bits)
-    if not read_gaps(words, range_decoder.start(words), *table, longest, limit, high):
+    if not read_gaps(words, range_coder.start(words), *table, longest, limit, high):
         raise PayloadError("coded positions are invalid: they are of no gaps")
     low = unpack([body[:start]], low_bits, count)[0].numpy()
     positions = np.cumsum((high << low_bits) + low + 1) - 1
@@ -71,7 +71,7 @@ def decode_positions(body: bytes | memoryview, length: int, count: int) -> np.nd
 
 
 class _Table(NamedTuple):
-    """Probabilities as the coder has them: see `range_decoder.read_symbols`."""
+    """Probabilities as the coder has them: see `range_coder.read_symbols`."""
 
     cumulative: np.ndarray
     first: np.ndarray
@@ -82,7 +82,6 @@ class _Gaps(NamedTuple):
 
     low_bits: int
     longest: int
-    model: Any
     table: _Table
 
 
@@ -97,18 +96,18 @@ def _gaps(length: int, count: int) -> _Gaps:
     chances = np.append((1 - stay) * stay ** np.arange(longest), stay**longest)
     # Fixed point is enough: a perfect one takes far longer to make.
     model = constriction.stream.model.Categorical(chances / chances.sum(), perfect=False)
-    return _Gaps(low_bits, longest, model, _table(model, longest + 1))
+    return _Gaps(low_bits, longest, _table(model, longest + 1))
 
 
 def _table(model: Any, symbols: int) -> _Table:
     """Read off what each symbol makes of a new encoder's range."""
-    whole = (2**64 - 1) >> range_decoder.PRECISION
-    cumulative = np.full(symbols + 1, 1 << range_decoder.PRECISION, np.uint64)
+    whole = (2**64 - 1) >> range_coder.PRECISION
+    cumulative = np.full(symbols + 1, 1 << range_coder.PRECISION, np.uint64)
     for symbol in range(symbols):
         encoder = constriction.stream.queue.RangeEncoder()
         encoder.encode(symbol, model)
         _, (lower, _) = encoder.pos()
         cumulative[symbol] = lower // whole
-    starts = np.arange(1 << range_decoder.LOOKUP, dtype=np.uint64)
-    starts <<= np.uint64(range_decoder.PRECISION - range_decoder.LOOKUP)
+    starts = np.arange(1 << range_coder.LOOKUP, dtype=np.uint64)
+    starts <<= np.uint64(range_coder.PRECISION - range_coder.LOOKUP)
     return _Table(cumulative, np.searchsorted(cumulative, starts, side="right") - 1)

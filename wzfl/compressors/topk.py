@@ -1,6 +1,5 @@
 """Top-k sparsification, positions and values both paid for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl.compressors.allocation import scattered
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -16,7 +16,7 @@ from wzfl.compressors.envelope import (
     checked,
     finite,
     open_rows,
-    seal_rows,
+    seal_parts,
 )
 from wzfl.compressors.values import (
     check_value_bits,
@@ -27,9 +27,11 @@ from wzfl.compressors.values import (
 )
 from wzfl.entropy import decode_positions, encode_positions
 from wzfl.errors import PayloadError
+from wzfl.host import numbers_to_device, to_host
 from wzfl.kernels.select import top_row
 from wzfl.public import Public
 from wzfl.theory import log2_binomial
+from wzfl.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ class TopK:
         """See `SelfReading`."""
         updates = checked(updates, public)
         dim, (positions, strings) = updates.shape[1], self._kept(updates)
-        values = self._values([memoryview(string) for string in strings], positions.shape[1])
-        decoded = torch.zeros(len(updates), dim).scatter_(1, positions, values)
-        return self._sealed(positions, strings, dim, public), decoded.to(updates.device)
+        bodies = [memoryview(string) for string in strings]
+        values = values_from_bytes(bodies, self.value_bits, positions.shape[1], updates.device)
+        decoded = scattered(values, positions, dim)
+        return self._sealed(positions, strings, dim, public), decoded
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
@@ -79,29 +82,23 @@ class TopK:
         for body in bodies:
             if len(body) < size:
                 raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
-        values = finite(self._values([body[:size] for body in bodies], kept), public)
-        places = np.stack([decode_positions(body[size:], dim, kept) for body in bodies])
-        estimates = torch.zeros(len(bodies), dim).scatter_(1, torch.from_numpy(places), values)
-        return estimates.to(side.device)
+        values = values_from_bytes(
+            [body[:size] for body in bodies], self.value_bits, kept, side.device
+        )
+        places = np.stack(in_threads(lambda body: decode_positions(body[size:], dim, kept), bodies))
+        return scattered(finite(values, public), numbers_to_device(places, side.device), dim)
 
     def _kept(self, updates: Tensor) -> tuple[Tensor, list[bytes]]:
         """Positions `[clients, k]`, and each client's values there."""
         kept = _affordable(updates.shape[1], self.bitrate, self.value_bits)
         positions = largest(updates, kept)
-        return positions.cpu(), values_to_bytes(updates.gather(1, positions), self.value_bits)
+        return positions, values_to_bytes(updates.gather(1, positions), self.value_bits)
 
     def _sealed(
         self, positions: Tensor, strings: list[bytes], dim: int, public: Public
     ) -> list[bytes]:
-        bodies = [
-            values + encode_positions(where, dim)
-            for values, where in zip(strings, positions.numpy(), strict=True)
-        ]
-        return seal_rows(self, bodies, dim, public)
-
-    def _values(self, strings: Sequence[memoryview], kept: int) -> Tensor:
-        """`[clients, kept]`."""
-        return values_from_bytes(strings, self.value_bits, kept, torch.device("cpu"))
+        places = in_threads(lambda where: encode_positions(where, dim), to_host(positions))
+        return seal_parts(self, zip(strings, places, strict=True), dim, public)
 
 
 def largest(values: Tensor, count: int) -> Tensor:
@@ -117,10 +114,10 @@ def largest(values: Tensor, count: int) -> Tensor:
 def largest_with_torch(values: Tensor, count: int) -> Tensor:
     """`largest` on any device."""
     magnitudes = values.abs()
-    threshold = magnitudes.topk(count, dim=1).values[:, -1:]
+    threshold = magnitudes.topk(count, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
     above, ties = magnitudes > threshold, magnitudes == threshold
     missing = count - above.sum(dim=1, keepdim=True)
-    kept = above | (ties & (ties.cumsum(dim=1) <= missing))
+    kept = above | (ties & (ties.cumsum(dim=1, dtype=torch.int32) <= missing))
     return kept.nonzero()[:, 1].view(len(values), count)
 
 

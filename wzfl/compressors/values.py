@@ -69,6 +69,6 @@ def values_from_bytes(
         if not bool(largest_magnitudes(values).isfinite().all()):
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return values.to(device) * largest
-    levels = 2 ** (bits - 1) - 1
+    levels = torch.full_like(largest, 2 ** (bits - 1) - 1)  # a GPU divides by a number less exactly
     symbols = unpack(strings, bits, count, device)
     return (symbols.float() - levels) / levels * largest

@@ -6,7 +6,7 @@ A gap of the longest symbol or more has that symbol, and then those of what is l
 import numpy as np
 
 from wzfl.kernels import compiled
-from wzfl.kernels.range_decoder import read_symbols
+from wzfl.kernels.range_coder import read_symbols
 
 
 @compiled
