@@ -68,9 +68,13 @@ def main() -> None:
     }
     for part in arguments.parts:
         commit = describe_environment(torch.device("cpu"))["git_commit"]
-        table = pd.DataFrame(measure[part](arguments)).assign(commit=commit)
+        rows = measure[part](arguments)
+        if not rows:
+            print(f"{part}: nothing was measured; what {folder} has of it stays", flush=True)
+            continue
+        table = pd.DataFrame(rows).assign(commit=commit)
         table.to_csv(folder / f"{part}.csv", index=False)
-        if part == "growth" and len(table):
+        if part == "growth":
             save(growth_figure(table), folder, "growth")
     path = folder / "benchmark.md"
     path.write_text(summary(folder))

@@ -89,6 +89,20 @@ def test_bitrates_are_measured_of_what_takes_them(monkeypatch):
     assert "qsgd_elias" not in named["16"]
 
 
+def test_a_part_that_measures_nothing_keeps_what_was_measured_before(call, monkeypatch, tmp_path):
+    monkeypatch.setattr(benchmark, "run", lambda command: [])
+    (tmp_path / "benchmark").mkdir()
+    before = tmp_path / "benchmark" / "memory.csv"
+    before.write_text(
+        "precision,capacity,test_accuracy,side_information_error,commit\nint8,,0.8,1.2,abc\n"
+    )
+    status, printed = call(benchmark, "--parts", "memory", "growth", "--results-dir", str(tmp_path))
+    assert status == 0
+    assert f"memory: nothing was measured; what {before.parent} has of it stays" in printed
+    assert "growth: nothing was measured" in printed
+    assert "int8" in (tmp_path / "benchmark" / "benchmark.md").read_text()
+
+
 def test_a_system_that_fails_is_left_out(capsys):
     assert benchmark.run(["python3", "-c", "raise SystemExit('no such thing')"]) == []
     assert "left out: exit status 1: no such thing" in capsys.readouterr().out
