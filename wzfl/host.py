@@ -38,7 +38,7 @@ def ask(numbers: Tensor) -> Callable[[], np.ndarray]:
 
 
 def numbers_to_device(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """A copy of a few numbers, for which nobody waits until the device has done what it was told before."""
+    """A copy, for which nobody waits until the device has done what it was told before."""
     host = torch.from_numpy(numbers)
     if device.type == "cuda":
         host = host.pin_memory()
