@@ -94,7 +94,7 @@ def test_a_part_that_measures_nothing_keeps_what_was_measured_before(call, monke
     (tmp_path / "benchmark").mkdir()
     before = tmp_path / "benchmark" / "memory.csv"
     before.write_text(
-        "precision,capacity,test_accuracy,side_information_error,commit\nint8,,0.8,1.2,abc\n"
+        "precision,capacity,seed,test_accuracy,side_information_error,commit\nint8,,0,0.8,1.2,abc\n"
     )
     status, printed = call(benchmark, "--parts", "memory", "growth", "--results-dir", str(tmp_path))
     assert status == 0

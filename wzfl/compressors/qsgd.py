@@ -88,7 +88,7 @@ class QSGD:
         norms = float32_rows([body[:norm_bytes] for body in bodies], side.device)
         strings = [body[norm_bytes:] for body in bodies]
         symbols = unpack(strings, self.symbol_bits, count, side.device)
-        values = (symbols.float() - self.levels) / self.levels
+        values = symbols.float().sub_(self.levels).div_(self.levels)
         whole = count // self.bucket
         buckets = values[:, : whole * self.bucket].unflatten(1, (whole, self.bucket))
         buckets *= norms[:, :whole, None]

@@ -71,4 +71,4 @@ def values_from_bytes(
         return values.to(device) * largest
     levels = torch.full_like(largest, 2 ** (bits - 1) - 1)  # a GPU divides by a number less exactly
     symbols = unpack(strings, bits, count, device)
-    return (symbols.float() - levels) / levels * largest
+    return symbols.float().sub_(levels).div_(levels).mul_(largest)
