@@ -40,7 +40,7 @@ def read(words, model, symbols, count):
 
 
 @pytest.mark.parametrize("longest", [1, 7, 83, 1024])
-def test_it_reads_what_the_library_wrote(longest):
+def test_it_writes_and_reads_what_the_library_does(longest):
     model, generator = geometric(longest), np.random.default_rng(0)
     symbols = np.minimum(generator.geometric(0.1, 5000) - 1, longest)
     words = written(symbols, model)

@@ -23,6 +23,7 @@ from wzfl.compressors.envelope import (
     seal_parts,
     unchecked,
 )
+from wzfl.compressors.values import from_levels
 from wzfl.errors import InputError
 from wzfl.kernels.quantize import levels_row
 from wzfl.public import Public
@@ -88,7 +89,7 @@ class QSGD:
         norms = float32_rows([body[:norm_bytes] for body in bodies], side.device)
         strings = [body[norm_bytes:] for body in bodies]
         symbols = unpack(strings, self.symbol_bits, count, side.device)
-        values = symbols.float().sub_(self.levels).div_(self.levels)
+        values = from_levels(symbols, self.levels)
         whole = count // self.bucket
         buckets = values[:, : whole * self.bucket].unflatten(1, (whole, self.bucket))
         buckets *= norms[:, :whole, None]

@@ -69,6 +69,12 @@ def values_from_bytes(
         if not bool(largest_magnitudes(values).isfinite().all()):
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return values.to(device) * largest
-    levels = torch.full_like(largest, 2 ** (bits - 1) - 1)  # a GPU divides by a number less exactly
     symbols = unpack(strings, bits, count, device)
-    return symbols.float().sub_(levels).div_(levels).mul_(largest)
+    return from_levels(symbols, 2 ** (bits - 1) - 1).mul_(largest)
+
+
+def from_levels(symbols: Tensor, levels: int) -> Tensor:
+    """float32 from -1 to 1, of symbols from 0 to 2 * levels, in steps of the same size."""
+    # In the device's memory: a GPU divides by a number less exactly.
+    steps = torch.full((), float(levels), device=symbols.device)
+    return symbols.float().sub_(steps).div_(steps)

@@ -84,7 +84,8 @@ def _tiles_of(start: int, count: int, span: int, levels: int, columns: int) -> n
     return np.stack(each, axis=-1).reshape(-1, 4).astype(np.int32)
 
 
-# One kernel for all lengths of vectors.
+# One kernel for all lengths of vectors. What comes from a table is no known multiple of 16, for which a
+# thread would load four neighbours, without registers for their stages.
 @triton.jit(do_not_specialize=["source_stride", "target_stride", "added_stride", "words_stride"])
 def _butterflies(
     source, source_stride, target, target_stride, added, added_stride,
