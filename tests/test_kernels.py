@@ -67,8 +67,10 @@ def test_the_nearest_centroids(vectors, bits):
     assert torch.equal(indices.long(), expected)
     for got, wanted in zip(sums, expected_sums, strict=True):
         torch.testing.assert_close(got, wanted, rtol=1e-10, atol=1e-12)
-    table = torch.from_numpy(lloyd_max(bits)[0]).float()
-    assert torch.equal(eden.lookup(indices, table), table[expected])
+    table, found = torch.from_numpy(lloyd_max(bits)[0]).float(), torch.empty(vectors.shape)
+    scales = torch.tensor([[2.0], [0.3], [-1.0]])
+    eden.lookup(indices, table * scales, found)
+    assert torch.equal(found, table[expected] * scales)
 
 
 @pytest.mark.parametrize(("bucket", "levels"), [(1, 1), (64, 7), (1024, 127), (1024, 32_767)])
@@ -139,18 +141,19 @@ def test_what_is_compiled_does_what_its_source_says():
 def computed_on(device):
     """What each operation that has a compiled loop gives, of vectors on `device`."""
     ones = torch.ones(2, 40, device=device)
-    cell, table = torch.ones(2, dtype=torch.float64, device=device), torch.ones(4, device=device)
+    cell, tables = torch.ones(2, dtype=torch.float64, device=device), torch.ones(2, 4, device=device)
     public = Public(1, 2, (4, 9), scale=torch.ones(2))
     object.__setattr__(public, "scale", public.scale.to(device))  # it would look at its values
     noise = public.uniform("rounding", 40)
     cubes, gossets = (each.fold(ones, noise, cell, 2, 16) for each in (modulo, gosset))
+    found = torch.empty_like(ones)
+    eden.lookup(torch.zeros(2, 40, dtype=torch.uint8, device=device), tables, found)
     return [
         *(noise, public.signs("signs", 40), rotate(ones, public), rotate_back(ones, public)),
         *(energies(ones), squared_distances(ones, ones), largest_magnitudes(ones)),
         *(*cubes, *modulo.unfold(cubes[0], noise, ones, cell, 2, 16)),
         *(*gossets, *gosset.unfold(gossets[0], noise, ones, cell, 2, 16)),
-        *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7)),
-        eden.lookup(torch.zeros(2, 40, dtype=torch.uint8), table),
+        *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7), found),
     ]
 
 

@@ -92,8 +92,8 @@ class Eden:
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
             indices = unpack(strings, bits, length(columns), side.device)
-            levels[:, columns] = lookup(indices, centroids.float())
-        return finite(rotate_back(allocation.scatter(levels * scales, public), public), public)
+            lookup(indices, centroids.float() * scales, levels[:, columns])
+        return finite(rotate_back(allocation.scatter(levels, public), public), public)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, for large dim: D / (1 - D)."""
@@ -144,11 +144,11 @@ def nearest_with_torch(
     return indices, (values * levels).sum(dim=1), levels.square().sum(dim=1)
 
 
-def lookup(indices: Tensor, table: Tensor) -> Tensor:
-    """`[clients, count]` float32: the entries of `table` that `indices`, on its device, name."""
-    if not table.is_cpu:
-        return table[indices.int()]
-    values = torch.empty(indices.shape)
-    for row, out in zip(indices.numpy(), values.numpy(), strict=True):
-        lookup_row(row, table.numpy(), out)
-    return values
+def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
+    """Fills `out` `[clients, count]` with what `indices` name of each client's `tables` `[clients, entries]`."""
+    if not tables.is_cpu:
+        rows = torch.arange(len(tables), dtype=torch.int32, device=tables.device)
+        out.copy_(tables[rows[:, None], indices.int()])
+        return
+    for row, table, values in zip(indices.numpy(), tables.numpy(), out.numpy(), strict=True):
+        lookup_row(row, table, values)
