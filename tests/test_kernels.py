@@ -141,7 +141,10 @@ def test_what_is_compiled_does_what_its_source_says():
 def computed_on(device):
     """What each operation that has a compiled loop gives, of vectors on `device`."""
     ones = torch.ones(2, 40, device=device)
-    cell, tables = torch.ones(2, dtype=torch.float64, device=device), torch.ones(2, 4, device=device)
+    cell, tables = (
+        torch.ones(2, dtype=torch.float64, device=device),
+        torch.ones(2, 4, device=device),
+    )
     public = Public(1, 2, (4, 9), scale=torch.ones(2))
     object.__setattr__(public, "scale", public.scale.to(device))  # it would look at its values
     noise = public.uniform("rounding", 40)

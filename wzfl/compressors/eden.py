@@ -91,8 +91,11 @@ class Eden:
         levels = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
-            indices = unpack(strings, bits, length(columns), side.device)
-            lookup(indices, centroids.float() * scales, levels[:, columns])
+            lookup(
+                unpack(strings, bits, length(columns), side.device),
+                centroids.float() * scales,
+                levels[:, columns],
+            )
         return finite(rotate_back(allocation.scatter(levels, public), public), public)
 
     def relative_variance(self, dim: int) -> float:
@@ -145,7 +148,7 @@ def nearest_with_torch(
 
 
 def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
-    """Fills `out` `[clients, count]` with what `indices` name of each client's `tables` `[clients, entries]`."""
+    """Fills `out` `[clients, count]` with the entries of each client's table that `indices` name."""
     if not tables.is_cpu:
         rows = torch.arange(len(tables), dtype=torch.int32, device=tables.device)
         out.copy_(tables[rows[:, None], indices.int()])

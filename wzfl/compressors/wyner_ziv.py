@@ -1,5 +1,6 @@
 """The rotated modulo quantizer: indices modulo a few levels; the server's memory knows the rest."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -140,6 +141,37 @@ class WynerZiv:
         check = partial(check_rows, self, payloads, public)
         if not planned:
             check()
+        residual, scale, failed = self._residuals(bodies, side, allocation, public, check)
+        some_failed = ask(failed.any())
+        residual = allocation.scatter(residual, public)
+        estimates = self._rotate_back(residual, public, side)
+        if some_failed():  # seldom: once more, where a GPU went on before this was known
+            residual = self._rotate_back(residual, public)
+            estimates = self._on_failure(residual, failed, scale).add_(side)
+        return finite(estimates, public, meanwhile=check if planned else None), failed
+
+    def residual_gain(self, dim: int, scale_ratio: float) -> float:
+        """See `SideInformed`."""
+        allocation = self._allocation(dim)
+        energy = sum(
+            length(columns) / allocation.count * self._energy(bits, cells, 1 / scale_ratio)
+            for bits, columns, cells in self._parts(allocation)
+        )
+        sampled = allocation.count / dim
+        return energy * scale_ratio**2 * (1 / sampled if self.unbiased else sampled)
+
+    def _residuals(
+        self,
+        bodies: list[memoryview],
+        side: Tensor,
+        allocation: Allocation,
+        public: Public,
+        check: Callable[[], None],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the coordinates that were sent, `[clients, count]`; the scales, and which rows failed.
+
+        `check` raises where a payload is damaged.
+        """
         expected = allocation.gather(self._rotate(side, public), public)
         noise = None
         if self.rounding == "dither":
@@ -164,26 +196,9 @@ class WynerZiv:
             overflows.add(count, overflow, their_sums)
             parts.append(self._estimate(bits, cells, distances, scale))
         residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        if self.unbiased and allocation.count < dim:
-            residual *= dim / allocation.count
-        failed = overflows.differs(sums)
-        some_failed = ask(failed.any())
-        residual = allocation.scatter(residual, public)
-        estimates = self._rotate_back(residual, public, side)
-        if some_failed():  # seldom: once more, where a GPU went on before this was known
-            residual = self._rotate_back(residual, public)
-            estimates = self._on_failure(residual, failed, scale).add_(side)
-        return finite(estimates, public, meanwhile=check if planned else None), failed
-
-    def residual_gain(self, dim: int, scale_ratio: float) -> float:
-        """See `SideInformed`."""
-        allocation = self._allocation(dim)
-        energy = sum(
-            length(columns) / allocation.count * self._energy(bits, cells, 1 / scale_ratio)
-            for bits, columns, cells in self._parts(allocation)
-        )
-        sampled = allocation.count / dim
-        return energy * scale_ratio**2 * (1 / sampled if self.unbiased else sampled)
+        if self.unbiased and allocation.count < allocation.dim:
+            residual *= allocation.dim / allocation.count
+        return residual, scale, overflows.differs(sums)
 
     def _read(
         self, bodies: list[memoryview], allocation: Allocation, public: Public
