@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+EDEN := https://github.com/amitport/EDEN-Distributed-Mean-Estimation
 
 .DEFAULT_GOAL := help
 .PHONY: help install reproduce paper smoke beyond convex correlation accuracy-mnist accuracy-cifar tune conditions rate-distortion \
@@ -105,11 +106,13 @@ benchmark: $(INSTALLED)  ## Time rounds and codecs, beside other simulators if i
 benchmark-gpu: $(INSTALLED)  ## Time codecs and rounds on a CUDA device
 	$(BIN)/python scripts/benchmark_gpu.py
 
-benchmark-peers:  ## Install fedjax, pfl and Flower to compare with, each in .venv-peers/
+benchmark-peers:  ## Install fedjax, pfl, Flower and EDEN's own code to compare with, each in .venv-peers/
 	for name in fedjax pfl flower; do \
 		$(PYTHON) -m venv .venv-peers/$$name && .venv-peers/$$name/bin/python -m pip install --quiet \
 			--disable-pip-version-check -r scripts/peers/$$name.txt || exit 1; \
 	done
+	test -d .venv-peers/eden || git clone --quiet --depth 1 $(EDEN) .venv-peers/eden || \
+		echo "EDEN's own code is left out: it could not be cloned"
 
 format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff check --fix .

@@ -118,11 +118,15 @@ def compressed(arguments: argparse.Namespace) -> list[dict[str, object]]:
 
 
 def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
-    """Encoding and decoding alone."""
+    """Encoding and decoding alone, and by the code of EDEN's authors where there is a clone of it."""
+    commands = [[*script("benchmark_codecs"), "--compressors", *COMPRESSORS]]
+    if (ENVIRONMENTS / "eden").is_dir():
+        commands.append([*script("peers/run_eden"), str(ENVIRONMENTS / "eden")])
     return [
         row
         for dim, clients in DIMS.items()
-        for row in coded(dim, clients, arguments.threads, 2, COMPRESSORS)
+        for command in commands
+        for row in coded(command, dim, clients, arguments.threads, 2)
     ]
 
 
@@ -131,7 +135,8 @@ def rates(arguments: argparse.Namespace) -> list[dict[str, object]]:
     rows = []
     for bitrate in RATES:
         names = [name for name in compressor_names() if takes(name, bitrate)]
-        rows += [row | {"bitrate": bitrate} for row in coded(MLP, 4, 1, bitrate, names)]
+        command = [*script("benchmark_codecs"), "--compressors", *names]
+        rows += [row | {"bitrate": bitrate} for row in coded(command, MLP, 4, 1, bitrate)]
     return rows
 
 
@@ -143,7 +148,7 @@ def takes(name: str, bitrate: float) -> bool:
 
 
 def coded(
-    dim: int, clients: int, threads: int, bitrate: float, names: list[str]
+    command: list[str], dim: int, clients: int, threads: int, bitrate: float
 ) -> list[dict[str, object]]:
     numbers = {"dims": dim, "clients": clients, "threads": threads, "bitrate": bitrate}
     settings = [text for option, number in numbers.items() for text in (f"--{option}", str(number))]
@@ -152,11 +157,12 @@ def coded(
             "dim": dim,
             "clients": clients,
             "compressor": done["compressor"],
+            "version": done.get("version", ""),
             "direction": direction,
             "seconds": seconds,
             "gb_per_second": 4e-9 * dim * clients / seconds,
         }
-        for done in run([*script("benchmark_codecs"), *settings, "--compressors", *names])
+        for done in run([*command, *settings])
         for direction in ("encode", "decode")
         for seconds in done.get(direction, [])
     ]

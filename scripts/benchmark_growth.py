@@ -35,6 +35,7 @@ from wzfl.side_information import Last, SideInformation, Zero
 from wzfl.simulation import run_round
 
 COHORT, EXAMPLES = 20, {"mlp": 64, "cnn": 20}
+SETTLED, MOST = 3, 20  # repetitions
 WORK: dict[str, ClientWork] = {
     "mlp": FedSGD(batch_size=64),
     "cnn": FedAvg(epochs=1, batch_size=20, lr=0.1),
@@ -52,8 +53,7 @@ def main() -> None:
         "dimension": codec,
         "population": population,
     }[arguments.what](arguments)
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps(vars(arguments) | {"seconds": seconds, "peak_memory_bytes": peak}))
+    print(json.dumps(vars(arguments) | {"seconds": seconds, "peak_memory_bytes": peak_memory()}))
 
 
 def rounds(network: str, arguments: argparse.Namespace) -> list[float]:
@@ -104,13 +104,31 @@ def start(
 
 
 def timed(arguments: argparse.Namespace, step: Callable[[int], object]) -> list[float]:
-    """The seconds of each repetition after two others, in which the process gets its memory."""
-    seconds = []
-    for number in range(1, arguments.repetitions + 3):
+    """The seconds of each repetition: at least so many, and MOST unless they take a second before."""
+    warmup, seconds = settle(step), []
+    while len(seconds) < arguments.repetitions or (sum(seconds) < 1 and len(seconds) < MOST):
         begin = time.perf_counter()
-        step(number)
+        step(warmup + len(seconds) + 1)
         seconds.append(time.perf_counter() - begin)
-    return seconds[2:]
+    return seconds
+
+
+def settle(step: Callable[[int], object]) -> int:
+    """Repeats until the process has its memory: SETTLED times, in which its peak hardly rose; or MOST.
+
+    Threads ask for large blocks in another order each time, so that the heap grows now and then. Returns
+    how often it repeated.
+    """
+    peaks = [peak_memory()]
+    while len(peaks) <= MOST and (len(peaks) <= SETTLED or peaks[-1] > 1.01 * peaks[-1 - SETTLED]):
+        step(len(peaks))
+        peaks.append(peak_memory())
+    return len(peaks) - 1
+
+
+def peak_memory() -> int:
+    """Of this process, bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def parse() -> argparse.Namespace:

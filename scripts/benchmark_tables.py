@@ -92,7 +92,9 @@ def compressed_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 def codec_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     speeds = table.pivot_table(
         "gb_per_second", "compressor", ["dim", "direction"], aggfunc="median"
-    ).loc[["copy", *COMPRESSORS]]
+    )
+    others = [name for name in speeds.index if name not in ("copy", *COMPRESSORS)]
+    speeds = speeds.loc[["copy", *COMPRESSORS, *others]]
     frame = pd.DataFrame({"compressor": speeds.index})
     for dim, clients in (
         table[["dim", "clients"]].drop_duplicates().dropna().itertuples(index=False)

@@ -1,4 +1,5 @@
 import json
+from argparse import Namespace
 
 import benchmark
 import benchmark_codecs
@@ -79,7 +80,7 @@ def test_bitrates_are_measured_of_what_takes_them(monkeypatch):
     monkeypatch.setattr(benchmark, "run", lambda command: commands.append(command) or [])
     assert benchmark.rates(None) == []
     named = {
-        command[command.index("--bitrate") + 1]: command[command.index("--compressors") + 1 :]
+        command[-1]: command[command.index("--compressors") + 1 : command.index("--dims")]
         for command in commands
     }
     assert list(named) == [str(rate) for rate in benchmark.RATES]
@@ -87,6 +88,35 @@ def test_bitrates_are_measured_of_what_takes_them(monkeypatch):
     assert "signsgd" not in named["2"]
     assert "qsgd_elias" in named["8"]
     assert "qsgd_elias" not in named["16"]
+
+
+def test_the_code_of_eden_s_authors_is_timed_where_there_is_a_clone(monkeypatch, tmp_path):
+    """Here one whose codec halves what it is given, and doubles it again."""
+    monkeypatch.setattr(benchmark, "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(benchmark, "DIMS", {64: 3})
+    folder = tmp_path / "eden" / "torch"
+    folder.mkdir(parents=True)
+    (folder / "eden.py").write_text(
+        "class Codec:\n"
+        "    def forward(self, update):\n"
+        "        return update / 2, 2\n"
+        "    def backward(self, encoded, factor):\n"
+        "        return factor * encoded, []\n"
+        "def eden_builder(bits):\n"
+        "    return Codec()\n"
+    )
+    command = [*benchmark.script("peers/run_eden"), str(tmp_path / "eden"), "--dims", "64"]
+    (done,) = benchmark.run([*command, "--repetitions", "2"])
+    assert len(done["encode"]) == len(done["decode"]) == 2
+    assert done["relative_error"] == 0
+    table = pd.DataFrame(benchmark.codecs(Namespace(threads=1)))
+    theirs = table[table.version != ""]
+    assert set(theirs.compressor) == {"eden of its authors"}
+    assert len(theirs) == 2 * 5
+    table.assign(commit="a1b2").to_csv(tmp_path / "codecs.csv", index=False)
+    text = benchmark_tables.summary(tmp_path)
+    assert "| eden of its authors |" in text
+    assert text.index("| copy ") < text.index("| topk ") < text.index("| eden of its authors |")
 
 
 def test_a_part_that_measures_nothing_keeps_what_was_measured_before(call, monkeypatch, tmp_path):
@@ -121,8 +151,37 @@ def test_growth_is_measured(call, point):
     status, printed = call(benchmark_growth, *point, "--repetitions", "2", "--threads", "1")
     assert status == 0
     (done,) = printed_objects(printed)
-    assert len(done["seconds"]) == 2
+    assert 2 <= len(done["seconds"]) <= 20
     assert done["peak_memory_bytes"] > 2**20
+
+
+@pytest.mark.parametrize(
+    ("peaks", "steps"),
+    [
+        ([5], 3),
+        ([5, 9, 9.05], 4),
+        ([5, 9, 9, 12, 12, 12, 12], 6),
+        ([1.02**step for step in range(30)], 20),
+    ],
+    ids=["at once", "after the first step", "after a late rise", "never"],
+)
+def test_a_process_is_timed_once_it_has_its_memory(monkeypatch, peaks, steps):
+    """`peaks` before and after each step; the last one stays."""
+    told, numbers = list(peaks), []
+    monkeypatch.setattr(
+        benchmark_growth, "peak_memory", lambda: told.pop(0) if len(told) > 1 else told[0]
+    )
+    assert benchmark_growth.settle(numbers.append) == steps
+    assert numbers == list(range(1, steps + 1))
+
+
+def test_what_takes_long_is_repeated_less(monkeypatch):
+    clock, numbers = iter(range(100)), []
+    monkeypatch.setattr(benchmark_growth, "settle", lambda step: 3)
+    monkeypatch.setattr(benchmark_growth.time, "perf_counter", lambda: next(clock) / 8)
+    seconds = benchmark_growth.timed(Namespace(repetitions=2), numbers.append)
+    assert seconds == [1 / 8] * 8
+    assert numbers == list(range(4, 12))
 
 
 def test_accuracy_with_little_memory_is_measured(call):
