@@ -48,7 +48,7 @@ class Size:
 
     Attributes:
         runs: how many, at most.
-        hours: of one process, if runs of all compressors take as long as those that were timed.
+        hours: of one process, if all runs of a compressor take as long as the one that was timed.
     """
 
     runs: int
@@ -56,7 +56,7 @@ class Size:
 
 
 def measure_sweep(overrides: Sequence[str]) -> Size:
-    """Times some rounds of the sweep's first and last compressor.
+    """Times some rounds of each of the sweep's compressors; the other keys take their values in turn.
 
     Args:
         overrides: those of `plans.overrides`, the experiment first.
@@ -65,8 +65,11 @@ def measure_sweep(overrides: Sequence[str]) -> Size:
         config = compose("train", [overrides[0]], return_hydra_config=True)
         taken = choices(config.hydra.sweeper.params, overrides)
     rounds = int(taken.get("rounds", [config.rounds])[0])
-    ends = dict.fromkeys([0, -1]) if len(taken.get("compressor", [])) > 1 else [0]
-    seconds = [_seconds([f"{key}={values[end]}" for key, values in taken.items()]) for end in ends]
+    turns = range(len(taken.get("compressor", [""])))
+    seconds = [
+        _seconds([f"{key}={values[turn % len(values)]}" for key, values in taken.items()])
+        for turn in turns
+    ]
     runs = count(taken)
     return Size(runs, runs * rounds * sum(seconds) / len(seconds) / 3600)
 

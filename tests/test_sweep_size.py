@@ -3,6 +3,7 @@
 from itertools import product
 
 import pytest
+import sweep_size
 from hydra import compose, initialize_config_dir
 from sweep_size import Size, choices, count, measure_sweep, told
 
@@ -41,6 +42,19 @@ def test_a_sweep_is_timed_by_some_of_its_rounds():
     size = measure_sweep(["experiment=smoke", "seed=0,1,2", "compressor=none,qsgd", "rounds=3600"])
     assert size.runs == 12
     assert 0.01 < size.hours < 3  # 43 200 rounds of a millisecond or some
+
+
+def test_every_compressor_of_a_sweep_is_timed(monkeypatch):
+    timed, seconds = [], iter([1.0, 2.0, 30.0])
+    monkeypatch.setattr(sweep_size, "_seconds", lambda run: timed.append(run) or next(seconds))
+    swept = ["compressor=none,qsgd,topk", "bitrate=1,4", "seed=0,1", "rounds=300"]
+    size = measure_sweep(["experiment=smoke", *swept])
+    assert size == Size(12, 12 * 300 * 11 / 3600)
+    assert [run[:3] for run in timed] == [
+        ["compressor=none", "bitrate=1", "seed=0"],
+        ["compressor=qsgd", "bitrate=4", "seed=1"],
+        ["compressor=topk", "bitrate=1", "seed=0"],
+    ]
 
 
 def test_the_hours_of_all_sweeps_are_shared_by_processes(monkeypatch):
