@@ -181,6 +181,19 @@ def levels_row(
 
 
 @compiled
+def values_row(
+    symbols: np.ndarray, bucket: int, levels: int, norms: np.ndarray, out: np.ndarray
+) -> None:
+    """Fills float32 `out` with (symbols - levels) / levels times the norm of a bucket."""
+    steps = np.float32(levels)
+    for number in range(len(norms)):
+        start = number * bucket
+        chosen, values = symbols[start : start + bucket], out[start : start + bucket]
+        for index in range(len(chosen)):
+            values[index] = (np.float32(chosen[index]) - steps) / steps * norms[number]
+
+
+@compiled
 def lookup_row(symbols: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     """Fills float32 `out` with the entries of `table` that `symbols` name."""
     for index in range(len(symbols)):
