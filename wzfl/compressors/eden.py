@@ -150,8 +150,7 @@ def nearest_with_torch(
 def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
     """Fills `out` `[clients, count]` with the entries of each client's table that `indices` name."""
     if not tables.is_cpu:
-        rows = torch.arange(len(tables), dtype=torch.int32, device=tables.device)
-        out.copy_(tables[rows[:, None], indices.int()])
+        torch.gather(tables, 1, indices.long(), out=out)
         return
     for row, table, values in zip(indices.numpy(), tables.numpy(), out.numpy(), strict=True):
         lookup_row(row, table, values)
