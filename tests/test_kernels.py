@@ -143,23 +143,20 @@ def test_what_is_compiled_does_what_its_source_says():
 def computed_on(device):
     """What each operation that has a compiled loop gives, of vectors on `device`."""
     ones = torch.ones(2, 40, device=device)
-    cell, tables = (
-        torch.ones(2, dtype=torch.float64, device=device),
-        torch.ones(2, 4, device=device),
-    )
+    cell = torch.ones(2, dtype=torch.float64, device=device)
     public = Public(1, 2, (4, 9), scale=torch.ones(2))
     object.__setattr__(public, "scale", public.scale.to(device))  # it would look at its values
     noise = public.uniform("rounding", 40)
     cubes, gossets = (each.fold(ones, noise, cell, 2, 16) for each in (modulo, gosset))
-    found = torch.empty_like(ones)
-    eden.lookup(torch.zeros(2, 40, dtype=torch.uint8, device=device), tables, found)
+    symbols, found = ones.to(torch.uint8), torch.empty_like(ones)
+    eden.lookup(symbols, torch.ones(2, 4, device=device), found)
     return [
         *(noise, public.signs("signs", 40), rotate(ones, public), rotate_back(ones, public)),
         *(energies(ones), squared_distances(ones, ones), largest_magnitudes(ones)),
         *(*cubes, *modulo.unfold(cubes[0], noise, ones, cell, 2, 16)),
         *(*gossets, *gosset.unfold(gossets[0], noise, ones, cell, 2, 16)),
         *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7), found),
-        qsgd.restored(ones.to(torch.uint8), torch.ones(2, 3, device=device), 16, 7),
+        qsgd.restored(symbols, torch.ones(2, 3, device=device), 16, 7),
     ]
 
 

@@ -88,15 +88,15 @@ class Eden:
         sizes = [_SCALE_BYTES, *allocation.sizes]
         scale_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         scales = float32_rows(scale_bytes, side.device)
-        levels = torch.empty(len(payloads), allocation.count, device=side.device)
+        values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
             lookup(
                 unpack(strings, bits, length(columns), side.device),
                 centroids.float() * scales,
-                levels[:, columns],
+                values[:, columns],
             )
-        return finite(rotate_back(allocation.scatter(levels, public), public), public)
+        return finite(rotate_back(allocation.scatter(values, public), public), public)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, for large dim: D / (1 - D)."""
