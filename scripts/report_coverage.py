@@ -43,8 +43,8 @@ def _report(found: dict[str, Any]) -> str:
             generated_by("make coverage"),
             f"Which statements and branches of wzfl/ the tests take without a GPU, with commit {commit};",
             "of compiled loops, `test_what_is_compiled_does_what_its_source_says`, where Python does them.",
-            "It can not do those that call a library by its address: `dense_pass.py`, `products.py` and `frames.py`,",
-            "of which tests see only what comes out.\n",
+            "It can not do those that call another library's functions, `dense_pass.py`, `products.py` and",
+            "`frames.py`, of which tests see only what comes out.\n",
             table(pd.DataFrame(rows)),
             "",
         ]
