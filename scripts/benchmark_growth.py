@@ -15,7 +15,6 @@ Prints one JSON object. What grows:
 
 import argparse
 import json
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +23,7 @@ import wzfl  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
 from benchmark_codecs import decode_all, encode_all
-from benchmark_rounds import MODELS, SHAPE
+from benchmark_rounds import MODELS, SHAPE, peak_memory
 
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
@@ -124,11 +123,6 @@ def settle(step: Callable[[int], object]) -> int:
         step(len(peaks))
         peaks.append(peak_memory())
     return len(peaks) - 1
-
-
-def peak_memory() -> int:
-    """Of this process, bytes."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def parse() -> argparse.Namespace:

@@ -79,7 +79,7 @@ def main() -> None:
                     "threads": arguments.threads,
                     "compressor": name,
                     "seconds": all_seconds[arguments.warmup :],
-                    "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+                    "peak_memory_bytes": peak_memory(),
                 }
             )
         )
@@ -105,6 +105,11 @@ def start(
     optimizer = partial(torch.optim.SGD, lr=workload.server_lr)
     weights = model.init(0).to(shards[0].x.device)
     return federation, State.initial(federation, Server(weights, optimizer))
+
+
+def peak_memory() -> int:
+    """Of this process, bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def parse() -> argparse.Namespace:

@@ -27,8 +27,8 @@ def payloads() -> dict[str, list[str]]:
     cases = [(name, *setting) for name in compressor_names() for setting in SETTINGS] + OTHERS
     made = {f"{name} {bitrate} {dim}": _coded(name, bitrate, dim) for name, bitrate, dim in cases}
     signs = Public(seed=0, round=1, clients=(0, 1)).signs("signs", 70)
-    made |= {"signs": [signs.numpy().tobytes().hex()], "positions": _positions(9000, 300)}
-    return made | {"learned": _learned(), "integers": _integers(70)}
+    made |= {"signs": [signs.numpy().tobytes().hex()], "learned": _learned()}
+    return made | {"positions": _positions(9000, 300), "integers": _integers(70)}
 
 
 def _coded(name: str, bitrate: float, dim: int) -> list[str]:

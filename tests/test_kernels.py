@@ -13,6 +13,7 @@ import torch
 
 from wzfl.compressors import eden, gosset, modulo, qsgd, topk
 from wzfl.compressors.allocation import in_order
+from wzfl.compressors.values import restored, restored_with_torch
 from wzfl.kernels import compiled
 from wzfl.norms import energies, largest_magnitudes, squared_distances
 from wzfl.public import Public, draw_signs, draw_uniform
@@ -81,8 +82,8 @@ def test_rounding_in_buckets(vectors, public, bucket, levels):
     expected_norms, expected = qsgd.rounded_with_torch(vectors, noise, bucket, levels)
     assert torch.equal(norms, expected_norms)
     assert torch.equal(symbols.int(), expected.int())
-    values = qsgd.restored(symbols, norms, bucket, levels)
-    assert torch.equal(values, qsgd.restored_with_torch(symbols, norms, bucket, levels))
+    values = restored(symbols, norms, bucket, levels)
+    assert torch.equal(values, restored_with_torch(symbols, norms, bucket, levels))
 
 
 def test_the_largest_coordinates(vectors):
@@ -156,7 +157,7 @@ def computed_on(device):
         *(*cubes, *modulo.unfold(cubes[0], noise, ones, cell, 2, 16)),
         *(*gossets, *gosset.unfold(gossets[0], noise, ones, cell, 2, 16)),
         *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7), found),
-        qsgd.restored(symbols, torch.ones(2, 3, device=device), 16, 7),
+        restored(symbols, torch.ones(2, 3, device=device), 16, 7),
     ]
 
 

@@ -23,9 +23,9 @@ from wzfl.compressors.envelope import (
     seal_parts,
     unchecked,
 )
-from wzfl.compressors.values import from_levels
+from wzfl.compressors.values import restored
 from wzfl.errors import InputError
-from wzfl.kernels.quantize import levels_row, values_row
+from wzfl.kernels.quantize import levels_row
 from wzfl.public import Public
 
 _NORM_BITS = 32
@@ -139,23 +139,3 @@ def rounded_with_torch(
     ratio = values.double() / divisor[:, : values.shape[1]] * levels
     symbols = (torch.floor(ratio + noise) + levels).clamp_(0, 2 * levels)
     return norms, symbols
-
-
-def restored(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
-    """`[clients, count]` float32: multiples of each bucket's norm, as `rounded` chose them."""
-    if not symbols.is_cpu:
-        return restored_with_torch(symbols, norms, bucket, levels)
-    values = torch.empty(symbols.shape)
-    rows = zip(symbols.numpy(), norms.numpy(), values.numpy(), strict=True)
-    for row, largest, out in rows:
-        values_row(row, bucket, levels, largest, out)
-    return values
-
-
-def restored_with_torch(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
-    """`restored` on any device."""
-    values = from_levels(symbols, levels)
-    whole = symbols.shape[1] // bucket
-    values[:, : whole * bucket].unflatten(1, (whole, bucket)).mul_(norms[:, :whole, None])
-    values[:, whole * bucket :] *= norms[:, whole:]
-    return values

@@ -1,4 +1,4 @@
-"""The values of a sparsifier's kept coordinates, as bytes: floats, or a few bits each."""
+"""Values as bytes, such as those of a sparsifier's kept coordinates: floats, or a few bits each."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.envelope import float32_bytes, float32_rows, split
 from wzfl.errors import InputError, PayloadError
+from wzfl.kernels.quantize import values_row
 from wzfl.norms import largest_magnitudes
 
 _SCALE_BYTES = 4
@@ -70,11 +71,26 @@ def values_from_bytes(
             raise PayloadError("got a value that is NaN or infinite; expected finite float16")
         return values.to(device) * largest
     symbols = unpack(strings, bits, count, device)
-    return from_levels(symbols, 2 ** (bits - 1) - 1).mul_(largest)
+    return restored(symbols, largest, count, 2 ** (bits - 1) - 1)
 
 
-def from_levels(symbols: Tensor, levels: int) -> Tensor:
-    """float32 from -1 to 1, of symbols from 0 to 2 * levels, in steps of the same size."""
+def restored(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
+    """`[clients, count]` float32: (symbols - levels) / levels of the norm that each `bucket` shares."""
+    if not symbols.is_cpu:
+        return restored_with_torch(symbols, norms, bucket, levels)
+    values = torch.empty(symbols.shape)
+    rows = zip(symbols.numpy(), norms.numpy(), values.numpy(), strict=True)
+    for row, largest, out in rows:
+        values_row(row, bucket, levels, largest, out)
+    return values
+
+
+def restored_with_torch(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
+    """`restored` on any device."""
     # In the device's memory: a GPU divides by a number less exactly.
     steps = torch.full((), float(levels), device=symbols.device)
-    return symbols.float().sub_(steps).div_(steps)
+    values = symbols.float().sub_(steps).div_(steps)
+    whole = symbols.shape[1] // bucket
+    values[:, : whole * bucket].unflatten(1, (whole, bucket)).mul_(norms[:, :whole, None])
+    values[:, whole * bucket :] *= norms[:, whole:]
+    return values
