@@ -101,17 +101,17 @@ def test_folding_and_unfolding(vectors, public, bits, dithered):
     covered = count * 2 // 3
     symbols, sums = modulo.fold(vectors, noise, cell, bits, covered)
     values, offsets, cells = vectors.to(DEVICE), noise.to(DEVICE), cell.to(DEVICE)
-    ours, blocks = quantize.fold(values, offsets, cells, bits, covered)
+    ours, our_sums = quantize.fold(values, offsets, cells, bits, covered)
     assert ours.dtype == symbols.dtype
     assert torch.equal(ours.cpu(), symbols)
-    assert torch.equal(modulo.sums(blocks.double()).cpu(), sums)
+    assert torch.equal(our_sums.cpu().double(), sums)
     if not dithered:
         noise = offsets = None
     distances, sums = modulo.unfold(symbols, noise, vectors + 0.1, cell, bits, covered)
     near = (vectors + 0.1).to(DEVICE)
-    ours, blocks = quantize.unfold(ours, offsets, near, cells, bits, covered)
+    ours, our_sums = quantize.unfold(ours, offsets, near, cells, bits, covered)
     assert torch.equal(ours.cpu(), distances)
-    assert torch.equal(modulo.sums(blocks.double()).cpu(), sums)
+    assert torch.equal(our_sums.cpu().double(), sums)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 8])
@@ -123,6 +123,17 @@ def test_the_nearest_centroids(vectors, bits):
     assert torch.equal(indices.cpu(), expected)
     for got, wanted in zip(sums, expected_sums, strict=True):
         torch.testing.assert_close(got.cpu(), wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_looking_up():
+    indices = torch.randint(8, (3, 5000), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
+    tables, out = torch.randn(3, 8), torch.zeros(3, 6000, device=DEVICE)
+    quantize.lookup(indices[:, 1000:].to(DEVICE), tables.to(DEVICE), out[:, 500:4500])
+    assert torch.equal(out[:, 500:4500].cpu(), tables.gather(1, indices[:, 1000:].long()))
+    assert not out[:, :500].any()
+    assert not out[:, 4500:].any()
 
 
 @pytest.mark.parametrize(("bucket", "levels"), [(64, 1), (1024, 127), (1024, 32_767)])

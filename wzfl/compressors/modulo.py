@@ -23,8 +23,8 @@ def fold(
     if gpu.is_usable(values.device, values.shape[1]):
         from wzfl.gpu import quantize
 
-        folded, blocks = quantize.fold(values, noise, cell, bits, covered)
-        return folded, _added(blocks)
+        folded, added = quantize.fold(values, noise, cell, bits, covered)
+        return folded, added.double()
     if not values.is_cpu:
         return fold_with_torch(values, noise, cell, bits, covered)
     symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
@@ -47,8 +47,8 @@ def unfold(
     if gpu.is_usable(expected.device, expected.shape[1]):
         from wzfl.gpu import quantize
 
-        distances, blocks = quantize.unfold(symbols, noise, expected, cell, bits, covered)
-        return distances, _added(blocks)
+        distances, added = quantize.unfold(symbols, noise, expected, cell, bits, covered)
+        return distances, added.double()
     middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
     if not expected.is_cpu:
         return unfold_with_torch(symbols, middle, noise, expected, cell, bits, covered)
@@ -97,10 +97,6 @@ def unfold_with_torch(
 
 def sums(blocks: Tensor) -> Tensor:
     """`[clients, 4]`: of block numbers `[clients, count]`, as of `fold`."""
-    return _added(blocks - torch.floor(blocks * 2.0**-8) * 2.0**8)
-
-
-def _added(blocks: Tensor) -> Tensor:
-    """The same of numbers below 256."""
-    padded = torch.nn.functional.pad(blocks, (0, -blocks.shape[1] % SUMS))
-    return padded.view(len(blocks), -1, SUMS).sum(dim=1, dtype=torch.float64)
+    low = blocks - torch.floor(blocks * 2.0**-8) * 2.0**8
+    padded = torch.nn.functional.pad(low, (0, -low.shape[1] % SUMS))
+    return padded.view(len(low), -1, SUMS).sum(dim=1, dtype=torch.float64)

@@ -8,39 +8,41 @@ from torch import Tensor
 from wzfl.gpu.norms import added
 
 _TILE = 1024
+_SUMS = 4  # of block numbers, every fourth one in each
+_LANES = tl.constexpr(_SUMS)
 
 
 def fold(
     values: Tensor, noise: Tensor, cell: Tensor, bits: int, covered: int
 ) -> tuple[Tensor, Tensor]:
-    """Symbols `[rows, count]`, uint8 or int32, and the first `covered` block numbers modulo 256, uint8."""
+    """Symbols `[rows, count]`, uint8 or int32, and sums `[rows, 4]` int32; see `modulo.fold`."""
     rows, count = values.shape
     kind = torch.uint8 if bits <= 8 else torch.int32
     symbols = torch.empty(rows, count, dtype=kind, device=values.device)
-    blocks = torch.empty(rows, covered, dtype=torch.uint8, device=values.device)
+    sums = torch.zeros(rows, _SUMS, dtype=torch.int32, device=values.device)
     with torch.cuda.device_of(values):
         _fold[(triton.cdiv(count, _TILE), rows)](
-            *(values, values.stride(0), noise, noise.stride(0), cell, symbols, blocks, count, covered),
+            *(values, values.stride(0), noise, noise.stride(0), cell, symbols, sums, count, covered),
             BITS=bits, TILE=_TILE,
         )  # fmt: skip
-    return symbols, blocks
+    return symbols, sums
 
 
 def unfold(
     symbols: Tensor, noise: Tensor | None, expected: Tensor, cell: Tensor, bits: int, covered: int
 ) -> tuple[Tensor, Tensor]:
-    """Distances `[rows, count]` float32, and the first `covered` block numbers modulo 256, uint8."""
+    """Distances `[rows, count]` float32, and sums `[rows, 4]` int32; see `modulo.unfold`."""
     rows, count = expected.shape
     residuals = torch.empty(rows, count, device=expected.device)
-    blocks = torch.empty(rows, covered, dtype=torch.uint8, device=expected.device)
+    sums = torch.zeros(rows, _SUMS, dtype=torch.int32, device=expected.device)
     offsets = expected if noise is None else noise
     with torch.cuda.device_of(expected):
         _unfold[(triton.cdiv(count, _TILE), rows)](
             *(symbols, symbols.stride(0), offsets, offsets.stride(0), expected, expected.stride(0)),
-            *(cell, residuals, blocks, count, covered),
+            *(cell, residuals, sums, count, covered),
             BITS=bits, DITHERED=noise is not None, TILE=_TILE,
         )  # fmt: skip
-    return residuals, blocks
+    return residuals, sums
 
 
 def nearest(
@@ -61,6 +63,16 @@ def nearest(
             BITS=len(centroids).bit_length() - 1, TILE=_TILE,
         )  # fmt: skip
     return indices, added(products), added(squares)
+
+
+def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
+    """Fills `out` `[rows, count]` float32 with the entries of `tables` `[rows, size]` that `indices` name."""
+    rows, count = indices.shape
+    with torch.cuda.device_of(indices):
+        _lookup[(triton.cdiv(count, _TILE), rows)](
+            *(indices, indices.stride(0), tables, tables.stride(0), out, out.stride(0), count),
+            TILE=_TILE,
+        )
 
 
 def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +96,7 @@ def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Te
 
 @triton.jit
 def _fold(
-    values, values_stride, noise, noise_stride, cell, symbols, blocks, count, covered,
+    values, values_stride, noise, noise_stride, cell, symbols, sums, count, covered,
     BITS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     MODULUS: tl.constexpr = 2.0**BITS
@@ -97,13 +109,13 @@ def _fold(
     block = tl.floor(unwrapped * INVERSE)
     symbol = (unwrapped - block * MODULUS).to(tl.int32)
     tl.store(symbols + row * count + index, symbol.to(symbols.dtype.element_ty), mask=inside)
-    _keep(blocks + row * covered, block, index, covered)
+    _add_up(sums + row * _LANES, block, index, covered, TILE)
 
 
 @triton.jit
 def _unfold(
     symbols, symbols_stride, noise, noise_stride, expected, expected_stride,
-    cell, residuals, blocks, count, covered,
+    cell, residuals, sums, count, covered,
     BITS: tl.constexpr, DITHERED: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     MODULUS: tl.constexpr = 2.0**BITS
@@ -119,14 +131,16 @@ def _unfold(
     block = tl.floor(distance * -INVERSE + 0.5)
     residual = (distance + block * MODULUS) * size
     tl.store(residuals + row * count + index, residual.to(tl.float32), mask=inside)
-    _keep(blocks + row * covered, block, index, covered)
+    _add_up(sums + row * _LANES, block, index, covered, TILE)
 
 
 @triton.jit
-def _keep(blocks, block, index, covered):
-    """Stores the numbers of the first `covered` blocks, modulo 256."""
-    low = block - tl.floor(block * 0.00390625) * 256
-    tl.store(blocks + index, low.to(tl.int32).to(tl.uint8), mask=index < covered)
+def _add_up(sums, block, index, covered, TILE: tl.constexpr):
+    """Adds the numbers of the first `covered` blocks, modulo 256, every fourth one to each of the sums."""
+    if tl.program_id(0) * TILE < covered:
+        low = (block - tl.floor(block * 0.00390625) * 256).to(tl.int32)
+        low = tl.reshape(tl.where(index < covered, low, 0), [TILE // _LANES, _LANES])
+        tl.atomic_add(sums + tl.arange(0, _LANES), tl.sum(low, axis=0), sem="relaxed")
 
 
 @triton.jit
@@ -148,6 +162,17 @@ def _nearest(
     where = row * tl.num_programs(0) + part
     tl.store(products + where, tl.sum(value * centroid))
     tl.store(squares + where, tl.sum(centroid * centroid))
+
+
+@triton.jit
+def _lookup(
+    indices, indices_stride, tables, tables_stride, out, out_stride, count, TILE: tl.constexpr
+):
+    row, index = tl.program_id(1).to(tl.int64), tl.program_id(0) * TILE + tl.arange(0, TILE)
+    inside = index < count
+    entry = tl.load(indices + row * indices_stride + index, mask=inside, other=0).to(tl.int32)
+    value = tl.load(tables + row * tables_stride + entry, mask=inside, other=0)
+    tl.store(out + row * out_stride + index, value, mask=inside)
 
 
 @triton.jit
