@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import wzfl.fast_frames
 from wzfl import InputError, PayloadError
+from wzfl.compressors.envelope import seal_parts
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.fast_frames import are_undamaged, framed_parts
 from wzfl.frame import OVERHEAD_BYTES, framed
+from wzfl.host import Arrivals
 from wzfl.kernels.frames import CAN_SUM
 
 DIMS = [1, 2, 4095, 4096, 4097, 20_000]
@@ -110,7 +113,7 @@ def from_the_first_byte(monkeypatch):
 )
 def test_parts_are_framed_as_step_by_step(bodies):
     agreed = AGREED[: len(bodies)]
-    payloads = framed_parts(bodies, 3, 70_000, agreed)
+    payloads = framed_parts(bodies, 3, 70_000, agreed, Arrivals())
     assert payloads == framed(bodies, 3, 70_000, agreed)
     assert all(type(payload) is bytes for payload in payloads)
     assert are_undamaged(payloads, agreed)
@@ -118,7 +121,7 @@ def test_parts_are_framed_as_step_by_step(bodies):
 
 @pytest.mark.usefixtures("threads", "from_the_first_byte")
 def test_damage_and_disagreement_are_noticed():
-    payloads = framed_parts([PARTS, PARTS[1:2], []], 3, 70_000, AGREED[:3])
+    payloads = framed_parts([PARTS, PARTS[1:2], []], 3, 70_000, AGREED[:3], Arrivals())
     for row, payload in enumerate(payloads):
         for place in {0, 6, len(payload) // 2, len(payload) - 5, len(payload) - 1}:
             damaged = bytearray(payload)
@@ -128,6 +131,32 @@ def test_damage_and_disagreement_are_noticed():
         assert not are_undamaged(payloads, [*AGREED[:row], b"else", *AGREED[row + 1 : 3]])
 
 
+class Late(Arrivals):
+    """Rows of `body` are there only once they are waited for."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.body = np.zeros((3, size), np.uint8)
+
+    def wait(self, row):
+        self.body[row] = row + 1
+
+
+@pytest.mark.usefixtures("one_pass", "threads")
+@pytest.mark.parametrize("size", [10, 500_000], ids=["small", "large"])
+def test_no_row_is_read_before_it_has_arrived(size, public):
+    late = Late(size)
+    payloads = seal_parts(CODEC, [(b"head", row.data) for row in late.body], 5, public, late)
+    bodies = [b"head" + bytes([row + 1]) * size for row in range(3)]
+    assert payloads == seal_parts(CODEC, [(body,) for body in bodies], 5, public)
+
+
+def test_what_is_on_the_host_has_arrived():
+    rows, arrivals = torch.arange(6).view(3, 2), Arrivals()
+    assert arrivals.start(rows).tolist() == rows.tolist()
+    arrivals.wait(2)
+
+
 def test_small_payloads_are_left_to_the_plain_way():
-    assert framed_parts([[b"small"]], 3, 5, [b""]) is None
+    assert framed_parts([[b"small"]], 3, 5, [b""], Arrivals()) is None
     assert not are_undamaged(framed([[b"small"]], 3, 5, [b""]), [b""])

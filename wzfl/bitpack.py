@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wzfl import gpu
-from wzfl.host import to_device, to_host
+from wzfl.host import Arrivals, to_device, to_host
 from wzfl.kernels.bits import pack_row, signs_row, unpack_row
 
 _CPU = torch.device("cpu")
@@ -18,11 +18,12 @@ def packed_size(count: int, bits: int) -> int:
     return (count * bits + 7) // 8
 
 
-def pack(symbols: Tensor, bits: int) -> list[memoryview]:
+def pack(symbols: Tensor, bits: int, arrivals: Arrivals | None = None) -> list[memoryview]:
     """One string per row of `symbols` `[clients, count]`, integers in [0, 2**bits), bits up to 16.
 
     Bit planes, the lowest first, one after the other: a plane is contiguous, so packing runs at
-    memory speed whatever the width. Within a byte the first symbol takes the highest bit.
+    memory speed whatever the width. Within a byte the first symbol takes the highest bit. Strings that a
+    GPU makes may still be on their way, if there are `arrivals` to wait for them with.
     """
     if bits > 8:
         symbols = symbols.to(torch.int32)
@@ -32,7 +33,9 @@ def pack(symbols: Tensor, bits: int) -> list[memoryview]:
     if gpu.is_usable(symbols.device, symbols.shape[1]):
         from wzfl.gpu import bits as on_gpu
 
-        return [string.data for string in to_host(on_gpu.pack(symbols, bits))]
+        packed = on_gpu.pack(symbols, bits)
+        strings = to_host(packed) if arrivals is None else arrivals.start(packed)
+        return [string.data for string in strings]
     rows = np.ascontiguousarray(symbols.cpu().numpy())
     strings = np.zeros((len(rows), packed_size(rows.shape[1], bits)), dtype=np.uint8)
     for row, string in zip(rows, strings, strict=True):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from wzfl.frame import CHECKSUM_BYTES, OVERHEAD_BYTES, header
-from wzfl.host import to_host
+from wzfl.host import Arrivals, to_host
 from wzfl.kernels.frames import CAN_SUM, are_right, read_floats, write_floats, write_parts
 from wzfl.memory import addresses, new_string
 from wzfl.threads import in_threads, runs
@@ -26,9 +26,13 @@ _WORTH_A_READER = 2**23  # to sum up alone
 
 
 def framed_parts(
-    bodies: Sequence[Sequence[bytes | memoryview]], codec: int, dim: int, agreed: Sequence[bytes]
+    bodies: Sequence[Sequence[bytes | memoryview]],
+    codec: int,
+    dim: int,
+    agreed: Sequence[bytes],
+    arrivals: Arrivals,
 ) -> list[bytes] | None:
-    """One payload per body, which is in parts; None if they are small."""
+    """One payload per body, which is in parts, some on their way; None if they are small."""
     rows = [[memoryview(part) for part in (header(codec, dim), *body)] for body in bodies]
     parts = [part for row in rows for part in row]
     lengths = np.array([part.nbytes for part in parts], np.int64)
@@ -39,6 +43,8 @@ def framed_parts(
     places, rooms, (known, ends) = addresses(parts), addresses(payloads), _joined(agreed)
 
     def some(own: slice) -> None:
+        for row in range(own.start, own.stop):
+            arrivals.wait(row)
         bounds = slice(own.start, own.stop + 1)
         write_parts(places, lengths, last[bounds], known, ends[bounds], rooms[own])
 

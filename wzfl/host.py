@@ -21,6 +21,30 @@ def to_host(rows: Tensor) -> np.ndarray:
     return host.copy_(rows).numpy()
 
 
+class Arrivals:
+    """Rows on their way to the host, where each can be waited for."""
+
+    def __init__(self) -> None:
+        self._arrived: list[list[torch.cuda.Event]] = []
+
+    def start(self, rows: Tensor) -> np.ndarray:
+        """As `to_host`, but what a GPU has is there only after `wait`."""
+        if not rows.is_cuda:
+            return to_host(rows)
+        host, arrived = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True), []
+        for some in _runs_of_rows(rows):
+            host[some].copy_(rows[some], non_blocking=True)
+            event = torch.cuda.current_stream(rows.device).record_event()
+            arrived += [event] * (some.stop - some.start)
+        self._arrived.append(arrived)
+        return host.numpy()
+
+    def wait(self, row: int) -> None:
+        """Until this row is there, of all that was started."""
+        for arrived in self._arrived:
+            arrived[row].synchronize()
+
+
 def ask(numbers: Tensor) -> Callable[[], np.ndarray]:
     """Starts to copy a few numbers to the host; what returns, when called, waits for no later work."""
     if not numbers.is_cuda:
@@ -54,12 +78,17 @@ def to_device(strings: Sequence[bytes | memoryview], device: torch.device) -> Te
     copies = _stream_of_copies(device)
     with torch.cuda.stream(copies):  # memory that no work before this is still to read
         rows = torch.empty_like(host, device=device)
-        for some in runs(len(strings), max(1, _AT_ONCE // max(1, size))):
+        for some in _runs_of_rows(rows):
             rows[some].copy_(_filled(host[some], strings[some]), non_blocking=True)
     now = torch.cuda.current_stream(device)
     now.wait_stream(copies)
     rows.record_stream(now)
     return rows
+
+
+def _runs_of_rows(rows: Tensor) -> list[slice]:
+    """That are worth a copy of their own."""
+    return runs(len(rows), max(1, _AT_ONCE // max(1, rows[:1].nbytes)))
 
 
 def _filled(rows: Tensor, strings: Sequence[bytes | memoryview]) -> Tensor:

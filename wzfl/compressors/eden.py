@@ -13,15 +13,15 @@ from wzfl.bitpack import pack, unpack
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
+    ask_bytes,
     check_bitrate,
     check_choice,
     finite,
-    float32_bytes,
-    float32_rows,
-    open_parts,
     seal_parts,
     unchecked,
+    unchecked_parts,
 )
+from wzfl.host import Arrivals, numbers_to_device
 from wzfl.kernels.quantize import lookup_row, nearest_row
 from wzfl.norms import energies
 from wzfl.public import Public
@@ -70,24 +70,26 @@ class Eden:
         energy = energies(rotated)
         deviations = torch.where(energy > 0, (energy / dim).sqrt(), 1)
         sent = allocation.gather(rotated, public)
-        symbols, products, norms = [], torch.zeros_like(energy), torch.zeros_like(energy)
+        rounded, products, norms = [], torch.zeros_like(energy), torch.zeros_like(energy)
         for bits, columns in allocation.widths:
             indices, product, norm = nearest(sent[:, columns], deviations, bits)
-            symbols.append(pack(indices, bits))
+            rounded.append((indices, bits))
             products, norms = products + product, norms + norm
         wanted = energy / products if self.unbiased else products / norms
         # None of the few sent coordinates may say anything: they are all 0.
-        scales = torch.where(products > 0, wanted, 0)
+        scales = ask_bytes(torch.where(products > 0, wanted, 0)[:, None])
+        arrivals = Arrivals()
+        symbols = [pack(indices, bits, arrivals) for indices, bits in rounded]
         verify()
-        parts = zip(float32_bytes(scales[:, None]), *symbols, strict=True)
-        return seal_parts(self, parts, dim, public)
+        return seal_parts(self, zip(scales(), *symbols, strict=True), dim, public, arrivals)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         sizes = [_SCALE_BYTES, *allocation.sizes]
-        scale_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
-        scales = float32_rows(scale_bytes, side.device)
+        (scale_bytes, *symbols), check = unchecked_parts(self, payloads, sizes, dim, public)
+        numbers = np.frombuffer(b"".join(scale_bytes), "<f4").astype(np.float32)
+        scales = numbers_to_device(numbers, side.device)[:, None]
         values = torch.empty(len(payloads), allocation.count, device=side.device)
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
@@ -96,7 +98,8 @@ class Eden:
                 centroids.float() * scales,
                 values[:, columns],
             )
-        return finite(rotate_back(allocation.scatter(values, public), public), public)
+        estimates = rotate_back(allocation.scatter(values, public), public)
+        return finite(estimates, public, meanwhile=check)
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, for large dim: D / (1 - D)."""
@@ -149,6 +152,11 @@ def nearest_with_torch(
 
 def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
     """Fills `out` `[clients, count]` with the entries of each client's table that `indices` name."""
+    if gpu.is_usable(tables.device, indices.shape[1]):
+        from wzfl.gpu import quantize
+
+        quantize.lookup(indices, tables, out)
+        return
     if not tables.is_cpu:
         torch.gather(tables, 1, indices.long(), out=out)
         return

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -12,7 +13,7 @@ from wzfl.compressors import Compressor
 from wzfl.errors import InputError, PayloadError
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
-from wzfl.host import ask, to_device, to_host
+from wzfl.host import Arrivals, ask, to_device, to_host
 from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
 
@@ -112,11 +113,17 @@ def seal_parts(
     bodies: Iterable[Sequence[bytes | memoryview]],
     dim: int,
     public: Public,
+    arrivals: Arrivals | None = None,
 ) -> list[bytes]:
-    """One framed payload per body, which is in parts."""
+    """One framed payload per body, which is in parts; of those on their way, these are the `arrivals`."""
     codec, bodies, agreed = compressor.wire_id, list(bodies), _agreed(compressor, public)
-    payloads = framed_parts(bodies, codec, dim, agreed)
-    return framed(bodies, codec, dim, agreed) if payloads is None else payloads
+    arrivals = arrivals or Arrivals()
+    payloads = framed_parts(bodies, codec, dim, agreed, arrivals)
+    if payloads is not None:
+        return payloads
+    for row in range(len(bodies)):
+        arrivals.wait(row)
+    return framed(bodies, codec, dim, agreed)
 
 
 def open_rows(
@@ -163,9 +170,27 @@ def open_parts(
     public: Public,
 ) -> list[list[memoryview]]:
     """For each part of a body, `sizes` bytes long, that of every row; or a `PayloadError`."""
-    bodies = open_rows(compressor, payloads, dim, public)
-    check_sizes(bodies, [sum(sizes)] * len(bodies))
-    return split(bodies, sizes)
+    parts, check = unchecked_parts(compressor, payloads, sizes, dim, public)
+    check()
+    return parts
+
+
+def unchecked_parts(
+    compressor: Compressor,
+    payloads: Sequence[bytes],
+    sizes: Sequence[int],
+    dim: int,
+    public: Public,
+) -> tuple[list[list[memoryview]], Callable[[], None]]:
+    """As `open_parts`, of payloads that may be damaged; and what is to say so before it matters."""
+    bodies = unchecked_rows(compressor, payloads, dim, public)
+    check = partial(check_rows, compressor, payloads, public)
+    try:
+        check_sizes(bodies, [sum(sizes)] * len(bodies))
+    except PayloadError:
+        check()  # says whose payload is damaged, if one is
+        raise
+    return split(bodies, sizes), check
 
 
 def check_sizes(bodies: Sequence[memoryview], expected: Sequence[int]) -> None:
@@ -183,7 +208,13 @@ def split(bodies: Sequence[memoryview], sizes: Sequence[int]) -> list[list[memor
 
 def float32_bytes(values: Tensor) -> list[bytes]:
     """One string per row of `values` `[clients, ...]`, little-endian float32."""
-    return [row.tobytes() for row in values.float().cpu().numpy().astype("<f4", copy=False)]
+    return ask_bytes(values)()
+
+
+def ask_bytes(values: Tensor) -> Callable[[], list[bytes]]:
+    """Starts to copy values to the host; what returns gives them as `float32_bytes`."""
+    told = ask(values.float())
+    return lambda: [row.tobytes() for row in told().astype("<f4", copy=False)]
 
 
 def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> Tensor:

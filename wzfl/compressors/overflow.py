@@ -1,6 +1,6 @@
 """A checksum by which the decoder of a modulo quantizer notices that it lands in wrong blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.stats import skellam
 from torch import Tensor
 
 from wzfl.compressors.modulo import SUMS
-from wzfl.host import numbers_to_device
+from wzfl.host import ask, numbers_to_device
 
 CHECK_BYTES = SUMS  # a byte each
 _FALSE_ALARM = 1e-6
@@ -39,10 +39,11 @@ class OverflowCheck:
         self._expected += covered * overflow
         self._sums = sums if self._sums is None else self._sums + sums
 
-    def to_bytes(self) -> list[bytes]:
-        """`CHECK_BYTES` bytes per row."""
+    def ask(self) -> Callable[[], list[bytes]]:
+        """Starts to copy sums to the host; what returns gives `CHECK_BYTES` bytes per row."""
         assert self._sums is not None
-        return [row.tobytes() for row in self._sums.remainder(256).to(torch.uint8).cpu().numpy()]
+        told = ask(self._sums.remainder(256).to(torch.uint8))
+        return lambda: [row.tobytes() for row in told()]
 
     def differs(self, sent: Sequence[bytes | memoryview]) -> Tensor:
         """`[clients]` bool: whether the indices are not those that `sent` are the sums of."""

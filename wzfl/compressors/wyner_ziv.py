@@ -28,7 +28,7 @@ from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError, PayloadError
-from wzfl.host import ask
+from wzfl.host import Arrivals, ask
 from wzfl.norms import rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -111,7 +111,7 @@ class WynerZiv:
         scale, told = planned_scale.chosen(partial(self._own_scale, rotated), public)
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
-        symbols, check = [], OverflowCheck()
+        folded, check, arrivals = [], OverflowCheck(), Arrivals()
         for bits, columns, cells in self._parts(allocation):
             overflow = cells.moments(bits).overflow
             count = covered(length(columns), overflow, cells.at_once)
@@ -119,10 +119,12 @@ class WynerZiv:
                 sent[:, columns], noise[:, columns], _cell(bits, cells, scale), bits, count
             )
             check.add(count, overflow, sums)
-            symbols.append(pack(indices, bits))
+            folded.append((indices, bits))
+        sums_told = check.ask()  # before symbols, which take longer to arrive
+        symbols = [pack(indices, bits, arrivals) for indices, bits in folded]
         verify()
-        parts = zip(told, check.to_bytes(), *symbols, strict=True)
-        return seal_parts(self, parts, dim, public)
+        parts = zip(told, sums_told(), *symbols, strict=True)
+        return seal_parts(self, parts, dim, public, arrivals)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         return self.decode_checked(payloads, side, public)[0]
@@ -141,14 +143,16 @@ class WynerZiv:
         check = partial(check_rows, self, payloads, public)
         if not planned:
             check()
-        residual, scale, failed = self._residuals(bodies, side, allocation, public, check)
-        some_failed = ask(failed.any())
+        residual, scale, differs = self._residuals(bodies, side, allocation, public, check)
         residual = allocation.scatter(residual, public)
         estimates = self._rotate_back(residual, public, side)
+        failed = differs()
+        some_failed = ask(failed.any())
+        estimates = finite(estimates, public, meanwhile=check if planned else None)
         if some_failed():  # seldom: once more, where a GPU went on before this was known
-            residual = self._rotate_back(residual, public)
-            estimates = self._on_failure(residual, failed, scale).add_(side)
-        return finite(estimates, public, meanwhile=check if planned else None), failed
+            residual = self._on_failure(self._rotate_back(residual, public), failed, scale)
+            estimates = finite(residual.add_(side), public)
+        return estimates, failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
@@ -167,8 +171,8 @@ class WynerZiv:
         allocation: Allocation,
         public: Public,
         check: Callable[[], None],
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the coordinates that were sent, `[clients, count]`; the scales, and which rows failed.
+    ) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
+        """Of the coordinates that were sent, `[clients, count]`; the scales; what tells which rows failed.
 
         `check` raises where a payload is damaged.
         """
@@ -185,11 +189,12 @@ class WynerZiv:
         for (bits, columns, cells), strings in zip(self._parts(allocation), symbols, strict=True):
             overflow = cells.moments(bits).overflow
             count = covered(length(columns), overflow, cells.at_once)
+            cell = _cell(bits, cells, scale)  # before a GPU waits for symbols
             distances, their_sums = cells.unfold(
                 unpack(strings, bits, length(columns), side.device),
                 None if noise is None else noise[:, columns],
                 expected[:, columns],
-                _cell(bits, cells, scale),
+                cell,
                 bits,
                 count,
             )
@@ -198,7 +203,7 @@ class WynerZiv:
         residual = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         if self.unbiased and allocation.count < allocation.dim:
             residual *= allocation.dim / allocation.count
-        return residual, scale, overflows.differs(sums)
+        return residual, scale, partial(overflows.differs, sums)
 
     def _read(
         self, bodies: list[memoryview], allocation: Allocation, public: Public
