@@ -60,6 +60,23 @@ def test_folding_and_unfolding(vectors, public, bits):
         assert torch.equal(got, wanted)
 
 
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+@pytest.mark.parametrize("deviation", [1.0, 0.3, 1.7e-46, 1e-44, 3e-39, 1e38, np.inf])
+def test_centroids_change_exactly_at_the_boundaries(bits, deviation):
+    """Also where quotients or limits leave float32."""
+    _, boundaries = lloyd_max(bits)
+    with np.errstate(over="ignore", invalid="ignore"):
+        at = (boundaries * deviation).astype(np.float32)
+    near = [np.nextafter(at, np.float32(side)) for side in (-np.inf, np.inf)]
+    ends = np.array([0, -0.0, 1e-45, -1e-45, 3.4e38, -3.4e38], np.float32)
+    values = np.concatenate([at, *near, ends])
+    vectors = torch.from_numpy(values[np.isfinite(values)])[None]
+    deviations = torch.tensor([deviation], dtype=torch.float64)
+    indices, _, _ = eden.nearest(vectors, deviations, bits)
+    expected, _, _ = eden.nearest_with_torch(vectors, deviations, bits)
+    assert torch.equal(indices.long(), expected)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 3, 8])
 def test_the_nearest_centroids(vectors, bits):
     deviations = torch.tensor([1.0, 0.01, 7.0], dtype=torch.float64)

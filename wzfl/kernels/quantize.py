@@ -6,7 +6,7 @@ from wzfl.kernels import compiled
 from wzfl.kernels.norms import added, largest
 
 _STRIP = 1024  # coordinates whose scratch stays in the first cache
-_FEW = 32  # centroids, up to which to compare with every boundary is faster than to search
+_AT_ONCE = 4  # limits that a coordinate is compared with while it is at hand
 
 
 @compiled
@@ -94,68 +94,50 @@ def nearest_row(
 
     Returns sum(values * c) and sum(c * c).
     """
-    near, products, squares = np.empty(_STRIP), np.zeros(_STRIP), np.zeros(_STRIP)
+    limits = _limits(boundaries, deviation)
+    passed, products, squares = np.empty(_STRIP, np.int32), np.zeros(_STRIP), np.zeros(_STRIP)
     for start in range(0, len(values), _STRIP):
         part, chosen = values[start : start + _STRIP], symbols[start : start + _STRIP]
-        if len(centroids) <= _FEW:
-            _compare_with_all(part, deviation, centroids, boundaries, chosen, near)
-        else:
-            _search(part, deviation, centroids, boundaries, chosen, near)
+        _count(part, limits, passed)
         for index in range(len(part)):
-            products[index] += np.float64(part[index]) * near[index]
-            squares[index] += near[index] * near[index]
+            chosen[index] = passed[index]
+        for index in range(len(part)):
+            centroid = centroids[passed[index]]
+            products[index] += np.float64(part[index]) * centroid
+            squares[index] += centroid * centroid
     return added(products), added(squares)
 
 
 @compiled
-def _compare_with_all(
-    values: np.ndarray,
-    deviation: float,
-    centroids: np.ndarray,
-    boundaries: np.ndarray,
-    symbols: np.ndarray,
-    near: np.ndarray,
-) -> None:
-    """Fills `symbols` with the numbers of boundaries below values / deviation, `near` with their centroids.
+def _limits(boundaries: np.ndarray, deviation: float) -> np.ndarray:
+    """For each boundary the lowest float32 that is above it once divided by `deviation`.
 
-    Everything is of the width of what is compared, and chosen before it is counted: so compiled, it uses
-    vector instructions, and with the last two lines exchanged it does not.
+    And infinity, up to a multiple of `_AT_ONCE`.
     """
-    units, below, centroid = np.empty(_STRIP), np.empty(_STRIP), np.empty(_STRIP)
-    for index in range(len(values)):
-        units[index] = np.float64(values[index]) / deviation
-        below[index], centroid[index] = 0.0, centroids[0]
+    limits = np.full(-(-len(boundaries) // _AT_ONCE) * _AT_ONCE, np.inf, np.float32)
     for number in range(len(boundaries)):
-        boundary, following = boundaries[number], centroids[number + 1]
-        for index in range(len(values)):
-            above = boundary < units[index]
-            centroid[index] = following if above else centroid[index]
-            below[index] += 1.0 if above else 0.0
-    for index in range(len(values)):
-        symbols[index], near[index] = np.int32(below[index]), centroid[index]
+        boundary, limit = boundaries[number], np.float32(boundaries[number] * deviation)
+        while boundary < np.float64(limit) / deviation:
+            limit = np.nextafter(limit, np.float32(-np.inf))
+        while limit < np.inf and not boundary < np.float64(limit) / deviation:
+            limit = np.nextafter(limit, np.float32(np.inf))
+        limits[number] = limit
+    return limits
 
 
 @compiled
-def _search(
-    values: np.ndarray,
-    deviation: float,
-    centroids: np.ndarray,
-    boundaries: np.ndarray,
-    symbols: np.ndarray,
-    near: np.ndarray,
-) -> None:
-    """The same by bisection, one step of all after the other: each alone is branches that nobody foresees."""
-    units, places = np.empty(_STRIP), np.zeros(_STRIP, np.int64)
-    for index in range(len(values)):
-        units[index] = np.float64(values[index]) / deviation
-    step = len(centroids) // 2
-    while step:
+def _count(values: np.ndarray, limits: np.ndarray, passed: np.ndarray) -> None:
+    """Fills `passed` with how many `limits` each value is not below: faster than to search up to 255."""
+    one, none = np.int32(1), np.int32(0)
+    passed[: len(values)] = none
+    for number in range(0, len(limits), _AT_ONCE):
+        first, second = limits[number], limits[number + 1]
+        third, fourth = limits[number + 2], limits[number + 3]
         for index in range(len(values)):
-            above = boundaries[places[index] + step - 1] < units[index]
-            places[index] += step if above else 0
-        step //= 2
-    for index in range(len(values)):
-        symbols[index], near[index] = places[index], centroids[places[index]]
+            value = values[index]
+            low = (one if value >= first else none) + (one if value >= second else none)
+            high = (one if value >= third else none) + (one if value >= fourth else none)
+            passed[index] += low + high
 
 
 @compiled
