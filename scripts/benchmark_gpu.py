@@ -11,6 +11,7 @@ seconds are those of kernels and copies, by torch's profiler.
 import argparse
 import gc
 import platform
+import random
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -34,6 +35,7 @@ from wzfl.client import Shard
 from wzfl.environment import compute_deterministically, describe_environment, keep_freed_memory
 from wzfl.errors import InputError
 from wzfl.federation import Federation, State
+from wzfl.host import to_device
 from wzfl.markdown import table as as_table
 from wzfl.public import Public
 from wzfl.report import generated_by
@@ -41,6 +43,7 @@ from wzfl.simulation import run_round
 
 BITRATES = {"wyner_ziv": (1, 2, 4)}
 LINK_BYTES = 2**28
+PAYLOAD_BYTES = 2**22  # 2 bits of each of 2**24 coordinates
 
 Case = tuple[dict[str, Any], Callable[[], object]]
 
@@ -73,9 +76,10 @@ def main() -> None:
 
 
 def copies(device: torch.device) -> list[Case]:
-    """Within the device, and to and from page-locked memory of the host."""
+    """Within the device, to and from page-locked memory of the host, and from strings by way of that."""
     source, target = (torch.zeros(LINK_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
     host = torch.empty(LINK_BYTES, dtype=torch.uint8, pin_memory=True)
+    strings = [random.randbytes(PAYLOAD_BYTES) for _ in range(8)]
     return [
         (
             {"what": "copy within the device", "bytes": 2 * LINK_BYTES},
@@ -83,6 +87,10 @@ def copies(device: torch.device) -> list[Case]:
         ),
         ({"what": "copy to the host", "bytes": LINK_BYTES}, partial(host.copy_, source)),
         ({"what": "copy from the host", "bytes": LINK_BYTES}, partial(target.copy_, host)),
+        (
+            {"what": "payloads, one after the other", "bytes": 8 * PAYLOAD_BYTES},
+            partial(to_device, strings, device),
+        ),
     ]
 
 
