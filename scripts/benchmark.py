@@ -238,7 +238,7 @@ def parse() -> argparse.Namespace:
         default=7,
         help="timed rounds in a turn; five times as many of an MLP, four of FedAvg of the CNN",
     )
-    parser.add_argument("--turns", type=int, default=3, help="how often each system is started")
+    parser.add_argument("--turns", type=int, default=5, help="how often each system is started")
     parser.add_argument("--results-dir", default="results")
     arguments = parser.parse_args()
     if min(arguments.threads, arguments.repetitions, arguments.turns) < 1:

@@ -8,8 +8,7 @@ from torch import Tensor
 from wzfl.gpu.norms import added
 
 _TILE = 1024
-_SUMS = 4  # of block numbers, every fourth one in each
-_LANES = tl.constexpr(_SUMS)
+_SUMS = tl.constexpr(4)  # of block numbers, every fourth one in each
 
 
 def fold(
@@ -19,7 +18,7 @@ def fold(
     rows, count = values.shape
     kind = torch.uint8 if bits <= 8 else torch.int32
     symbols = torch.empty(rows, count, dtype=kind, device=values.device)
-    sums = torch.zeros(rows, _SUMS, dtype=torch.int32, device=values.device)
+    sums = torch.zeros(rows, _SUMS.value, dtype=torch.int32, device=values.device)
     with torch.cuda.device_of(values):
         _fold[(triton.cdiv(count, _TILE), rows)](
             *(values, values.stride(0), noise, noise.stride(0), cell, symbols, sums, count, covered),
@@ -34,7 +33,7 @@ def unfold(
     """Distances `[rows, count]` float32, and sums `[rows, 4]` int32; see `modulo.unfold`."""
     rows, count = expected.shape
     residuals = torch.empty(rows, count, device=expected.device)
-    sums = torch.zeros(rows, _SUMS, dtype=torch.int32, device=expected.device)
+    sums = torch.zeros(rows, _SUMS.value, dtype=torch.int32, device=expected.device)
     offsets = expected if noise is None else noise
     with torch.cuda.device_of(expected):
         _unfold[(triton.cdiv(count, _TILE), rows)](
@@ -109,7 +108,7 @@ def _fold(
     block = tl.floor(unwrapped * INVERSE)
     symbol = (unwrapped - block * MODULUS).to(tl.int32)
     tl.store(symbols + row * count + index, symbol.to(symbols.dtype.element_ty), mask=inside)
-    _add_up(sums + row * _LANES, block, index, covered, TILE)
+    _add_up(sums + row * _SUMS, block, index, covered, TILE)
 
 
 @triton.jit
@@ -131,7 +130,7 @@ def _unfold(
     block = tl.floor(distance * -INVERSE + 0.5)
     residual = (distance + block * MODULUS) * size
     tl.store(residuals + row * count + index, residual.to(tl.float32), mask=inside)
-    _add_up(sums + row * _LANES, block, index, covered, TILE)
+    _add_up(sums + row * _SUMS, block, index, covered, TILE)
 
 
 @triton.jit
@@ -139,8 +138,8 @@ def _add_up(sums, block, index, covered, TILE: tl.constexpr):
     """Adds the numbers of the first `covered` blocks, modulo 256, every fourth one to each of the sums."""
     if tl.program_id(0) * TILE < covered:
         low = (block - tl.floor(block * 0.00390625) * 256).to(tl.int32)
-        low = tl.reshape(tl.where(index < covered, low, 0), [TILE // _LANES, _LANES])
-        tl.atomic_add(sums + tl.arange(0, _LANES), tl.sum(low, axis=0), sem="relaxed")
+        low = tl.reshape(tl.where(index < covered, low, 0), [TILE // _SUMS, _SUMS])
+        tl.atomic_add(sums + tl.arange(0, _SUMS), tl.sum(low, axis=0), sem="relaxed")
 
 
 @triton.jit
