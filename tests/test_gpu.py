@@ -5,12 +5,13 @@ Without a GPU, Triton's interpreter runs them.
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
 import wzfl
 from wzfl import bitpack, rotation
-from wzfl.compressors import eden, modulo, qsgd
+from wzfl.compressors import eden, modulo, qsgd, wyner_ziv
 from wzfl.compressors.allocation import scattered
 from wzfl.norms import energies, squared_distances
 from wzfl.theory import lloyd_max
@@ -23,7 +24,7 @@ from wzfl import gpu
 from wzfl.gpu import bits as gpu_bits
 from wzfl.gpu import draws, hadamard, norms, quantize
 from wzfl.gpu.scatter import scatter
-from wzfl.host import to_device, to_host
+from wzfl.host import Arrivals, to_device, to_host
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DIMS = [1, 2, 5, 37, 1000, 7850]
@@ -213,6 +214,28 @@ def test_all_that_a_compressor_does_on_a_gpu_gives_the_same_bytes(
     monkeypatch.setattr(gpu, "is_usable", lambda device, count: True)
     assert compressor.encode(updates, public) == payloads
     torch.testing.assert_close(compressor.decode(payloads, side, public), estimates)
+
+
+class Late(Arrivals):
+    """What a GPU sends is there only once it is waited for."""
+
+    def start(self, rows):
+        self.sent, self.there = rows.numpy(), np.zeros(rows.shape, np.uint8)
+        return self.there
+
+    def wait(self, row):
+        self.there[row] = self.sent[row]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="see test_a_gpu_gives_the_same_bytes")
+@pytest.mark.parametrize("codec", [wyner_ziv, eden], ids=["wyner_ziv", "eden"])
+def test_payloads_are_written_of_rows_that_have_arrived(codec, public, monkeypatch):
+    compressor = wzfl.build_compressor(codec.__name__.split(".")[-1], bitrate=2)
+    updates = torch.randn(3, 300, generator=torch.Generator().manual_seed(0))
+    payloads = compressor.encode(updates, public)
+    monkeypatch.setattr(gpu, "is_usable", lambda device, count: True)
+    monkeypatch.setattr(codec, "Arrivals", Late)
+    assert compressor.encode(updates, public) == payloads
 
 
 def test_only_a_cuda_device_uses_them(monkeypatch):
