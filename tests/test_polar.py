@@ -33,6 +33,15 @@ def test_the_transform_is_the_kronecker_power_and_its_own_inverse(power):
     assert transformed(transformed(bits)).tolist() == bits.tolist()
 
 
+@pytest.mark.parametrize("power", [0, 3, 14])
+def test_lanes_are_transformed_each_as_alone(power):
+    """The longest are more than fits a cache."""
+    bits = np.random.default_rng(0).integers(0, 2, (2**power, 3)).astype(np.uint8)
+    together = bits.copy()
+    polar.transform(together.reshape(-1), 3)
+    assert [lane.tolist() for lane in together.T] == [transformed(lane).tolist() for lane in bits.T]
+
+
 def successive_cancellation(ratios, sent):
     """By definition: each transformed bit is the likelier one, all before it as decided."""
     count = len(ratios)
@@ -50,23 +59,55 @@ def successive_cancellation(ratios, sent):
     return everything[alive][0]
 
 
-def decode(ratios, sent):
-    known = np.array([bit is not None for bit in sent])
+def decode(ratios, sent, reversed_places=None, noted=1):
+    """Bits `[lanes, n]`, and the `noted` places whose decisions were closest."""
+    lanes, count = ratios.shape
+    known = np.array([bit is not None for bit in sent[0]])
     before = np.concatenate([[0], np.cumsum(known)])
-    values = np.array([bit or 0 for bit in sent], np.uint8)
-    bits, scratch = np.empty(len(ratios), np.uint8), np.empty(len(ratios), np.float32)
-    noted = np.full(1, -1), np.zeros(1, np.float32)
-    polar.decode(ratios.astype(np.float32), before, values, 0, bits, scratch, -1, *noted)
-    return bits
+    values = np.array([[bit or 0 for bit in lane] for lane in sent], np.uint8).T.copy()
+    room = np.concatenate([ratios.T, 0 * ratios.T]).astype(np.float32, order="C")
+    bits, nowhere = np.empty((count, lanes), np.uint8), np.full(lanes, -1)
+    doubtful, margins = np.full((lanes, noted), -1), np.full((lanes, noted), 1e6, np.float32)
+    reversed_places = nowhere if reversed_places is None else reversed_places
+    polar.decode(room, before, values, bits, reversed_places, doubtful, margins)
+    return bits.T, doubtful
+
+
+def made_up(generator, lanes, count, share=0.5):
+    """Noisy ratios of bits, and of their transforms the same places in each lane."""
+    bits = generator.integers(0, 2, (lanes, count))
+    ratios = (1 - 2 * bits) * 2 + 2 * generator.standard_normal((lanes, count))
+    known = generator.random(count) < share
+    sent = [
+        [
+            int(bit) if is_known else None
+            for bit, is_known in zip(transformed(lane), known, strict=True)
+        ]
+        for lane in bits
+    ]
+    return ratios, sent
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_the_decoder_is_successive_cancellation(seed):
-    generator = np.random.default_rng(seed)
-    bits = generator.integers(0, 2, 8)
-    ratios = (1 - 2 * bits) * 2 + 2 * generator.standard_normal(8)
-    sent = [int(bit) if generator.random() < 0.5 else None for bit in transformed(bits)]
-    assert decode(ratios, sent).tolist() == successive_cancellation(ratios, sent).tolist()
+    ratios, sent = made_up(np.random.default_rng(seed), 3, 8)
+    expected = [successive_cancellation(*lane).tolist() for lane in zip(ratios, sent, strict=True)]
+    assert decode(ratios, sent)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("count", [1, 2, 64, 1024])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 1.0])
+def test_blocks_are_decoded_side_by_side_as_each_alone(count, share):
+    ratios, sent = made_up(np.random.default_rng(count), 5, count, share)
+    together, doubtful = decode(ratios, sent, noted=4)
+    again, _ = decode(ratios, sent, doubtful[:, 1])
+    for lane in range(5):
+        row = slice(lane, lane + 1)
+        alone, closest = decode(ratios[row], sent[row], noted=4)
+        assert together[lane].tolist() == alone[0].tolist()
+        assert doubtful[lane].tolist() == closest[0].tolist()
+        other, _ = decode(ratios[row], sent[row], closest[:, 1])
+        assert again[lane].tolist() == other[0].tolist()
 
 
 def test_the_tail_of_a_ratio_is_within_what_is_said():
@@ -131,7 +172,6 @@ def test_most_misread_planes_are_read_right_with_one_decision_reversed():
         bits = (generator.random(count) < chance).astype(np.uint8)
         ratios = np.full(count, np.log(1 / chance - 1), np.float32)
         readings = list(syndrome.readings(syndrome.of(bits), ratios))
-        assert np.array_equal(readings[0], syndrome.read(syndrome.of(bits), ratios))
         right.append([np.array_equal(reading, bits) for reading in readings])
     misread = [row for row in right if not row[0]]
     assert 4 < len(misread) < 60

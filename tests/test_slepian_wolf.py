@@ -105,9 +105,26 @@ def test_a_decision_that_was_wrong_is_reversed(monkeypatch):
     payloads = compressor.encode(updates, public)
     _, failed = compressor.decode_checked(payloads, side, public)
     assert not failed.any()
-    monkeypatch.setattr("wzfl.compressors.plane_reader._REVERSALS", 0)
+    monkeypatch.setattr("wzfl.compressors.plane_reader._correct", lambda *_: None)
     _, failed = compressor.decode_checked(payloads, side, public)
     assert failed.any()
+
+
+def test_blocks_are_read_side_by_side_as_each_alone():
+    """Of three clients: one as planned, one of whom a few blocks are misread, one of whom all are."""
+    compressor, dim = SlepianWolf(2, block=2**10), 20 * 2**10 - 7
+    public = Public(0, 0, (0, 1, 2), torch.full((3,), 0.1))
+    updates = torch.randn(3, dim, generator=torch.Generator().manual_seed(0))
+    residuals = torch.randn(3, dim, generator=torch.Generator().manual_seed(1))
+    side = updates + residuals * torch.tensor([0.09, 0.115, 0.2])[:, None]
+    payloads = compressor.encode(updates, public)
+    estimates, failed = compressor.decode_checked(payloads, side, public)
+    assert failed.tolist() == [False, True, True]
+    for client in range(3):
+        row = slice(client, client + 1)
+        alone = compressor.decode_checked(payloads[row], side[row], public.rows(row))
+        assert torch.equal(alone[0][0], estimates[client])
+        assert alone[1].tolist() == [failed[client]]
 
 
 def test_a_block_that_fails_leaves_the_others(monkeypatch):

@@ -1,36 +1,43 @@
 """How blocks of bit planes are read: plane by plane, and once more where a check does not match."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from wzfl.compressors.bit_planes import Design
-from wzfl.compressors.syndromes import checks
+from wzfl.compressors.syndromes import CERTAIN, checks
 from wzfl.compressors.trellis import halves
 from wzfl.kernels import polar
+from wzfl.threads import in_threads, runs
 
 # Of decisions in each plane; scales that are wrong make many blocks fail, and waste them.
 _REVERSALS = 4
+_AT_ONCE = 16  # blocks: a decoder's steps are short, and one for many blocks takes hardly longer
 
 
-def read(code: Design, syndromes: memoryview, places: np.ndarray, told: np.ndarray) -> np.ndarray:
-    """A client's cell numbers `[blocks, size]`, from what was sent and float64 `places`, in cells.
+def read(
+    code: Design, syndromes: list[memoryview], places: np.ndarray, told: np.ndarray
+) -> np.ndarray:
+    """Cell numbers `[clients, blocks, size]`, from what was sent and where they are expected.
 
-    Of the readings of a block the first whose check is that which was `told` `[blocks]`, else the last.
+    That is at float64 `places` `[clients, n]`, in cells. Of the readings of a block the first counts whose
+    check is that which was `told` `[clients, blocks]`, else the first of all.
     """
-    received = np.unpackbits(np.frombuffer(syndromes, np.uint8))
-    parts = np.split(received, np.cumsum(code.sizes * len(told)))
-    symbols = np.zeros((len(told), code.count), kind(code))
-    for block, row in enumerate(symbols):
-        expected = places[block * code.count :][: code.count]
-        own = parts[block * len(code.planes) :][: len(code.planes)]
-        for numbers in _readings(code, own, expected):
-            row[: len(expected)] = numbers
-            if checks(row[None])[0] == told[block]:
-                break
-    return symbols
+    clients, blocks = told.shape
+    sent = np.stack([np.unpackbits(np.frombuffer(each, np.uint8)) for each in syndromes])
+    sent = sent[:, : blocks * sum(code.sizes)].reshape(clients * blocks, -1)
+    beyond = blocks * code.count - places.shape[1]
+    if beyond:
+        places = np.pad(places, ((0, 0), (0, beyond)), constant_values=np.nan)
+    places, told = places.reshape(len(sent), -1), told.reshape(-1)
+
+    def some(rows: slice) -> np.ndarray:
+        nothing = _Known(0, sent[rows], np.zeros(places[rows].shape, np.int32), places[rows])
+        return _read(code, nothing, told[rows])
+
+    batches = -(-len(sent) // _AT_ONCE)
+    numbers = in_threads(some, runs(len(sent), -(-len(sent) // batches)))
+    return np.concatenate(numbers).reshape(clients, blocks, -1)
 
 
 def kind(code: Design) -> str:
@@ -40,48 +47,92 @@ def kind(code: Design) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Known:
-    """What is known of a block when the planes below `plane` are.
+    """What is known of blocks when the planes below `plane` are.
 
     Attributes:
-        lower: int64 `[n]`, their bits.
-        places: float64 `[n]`, what is expected, in cells.
+        sent: uint8 `[blocks, bits]`, of this plane and those above.
+        lower: int32 `[blocks, n]`, the bits of those below.
+        places: float64 `[blocks, n]`, what is expected, in cells; NaN beyond the last coordinate.
     """
 
     plane: int
+    sent: np.ndarray
     lower: np.ndarray
     places: np.ndarray
 
+    def rows(self, rows: np.ndarray) -> "_Known":
+        """Of these blocks."""
+        return _Known(self.plane, self.sent[rows], self.lower[rows], self.places[rows])
+
     def ratios(self, code: Design) -> np.ndarray:
-        """float32 `[n]`: log P(0) / P(1) of the plane's bits."""
-        ratios = np.empty(len(self.places), np.float32)
+        """float32 `[blocks, n]`: log P(0) / P(1) of the plane's bits."""
+        ratios = np.empty(self.places.shape, np.float32)
+        flat = self.places.reshape(-1), self.lower.reshape(-1), self.plane
         table = code.planes[self.plane].ratios
-        polar.look_up_ratios(self.places, self.lower, self.plane, table, ratios)
+        polar.look_up_ratios(*flat, table, CERTAIN, ratios.reshape(-1))
         return ratios
+
+    def sent_of(self, code: Design) -> np.ndarray:
+        """uint8 `[blocks, bits]`, of the plane."""
+        return self.sent[:, : code.sizes[self.plane]]
 
     def joined(self, code: Design, bits: np.ndarray) -> "_Known":
         """With the plane's `bits`; the lowest of a trellis tell where its points are."""
         on_a_path = code.quantizer.trellised and self.plane == 0
-        places = self.places - halves(bits[None])[0] if on_a_path else self.places
-        lower = self.lower + (bits.astype(np.int64) << self.plane)
-        return _Known(self.plane + 1, lower, places)
+        places = self.places - halves(bits) if on_a_path else self.places
+        lower = self.lower + (bits.astype(np.int32) << self.plane)
+        return _Known(self.plane + 1, self.sent[:, code.sizes[self.plane] :], lower, places)
+
+    def numbers(self, code: Design) -> np.ndarray:
+        """`[blocks, n]`, once all planes are known; 0 beyond the last coordinate."""
+        numbers = self.lower.astype(kind(code))
+        for row in np.flatnonzero(np.isnan(self.places[:, -1])):
+            numbers[row, np.isnan(self.places[row])] = 0
+        return numbers
 
 
-def _readings(code: Design, parts: list[np.ndarray], places: np.ndarray) -> Iterator[np.ndarray]:
-    """A block's cell numbers; then what they are if a close decision in one of the planes was wrong."""
-    path = _path(code, parts, _Known(0, np.zeros(len(places), np.int64), places))
-    yield path[-1].lower
-    for known in path[:-1]:
-        syndrome = code.planes[known.plane].syndrome
-        alternatives = syndrome.readings(parts[known.plane], known.ratios(code))
-        for bits in islice(alternatives, 1, 1 + _REVERSALS):
-            yield _path(code, parts, known.joined(code, bits))[-1].lower
+def _read(code: Design, nothing: _Known, told: np.ndarray) -> np.ndarray:
+    """Cell numbers `[blocks, n]`."""
+    path, doubtful = _path(code, nothing)
+    numbers = path[-1].numbers(code)
+    failed = np.flatnonzero(checks(numbers) != told)
+    for some in runs(len(failed), _AT_ONCE // _REVERSALS):
+        _correct(code, path, doubtful, told, failed[some], numbers)
+    return numbers
 
 
-def _path(code: Design, parts: list[np.ndarray], known: _Known) -> list[_Known]:
-    """What is known before each of the planes from `known.plane` on, and after the last."""
-    path = [known]
-    while path[-1].plane < len(code.planes):
-        last = path[-1]
-        bits = code.planes[last.plane].syndrome.read(parts[last.plane], last.ratios(code))
-        path.append(last.joined(code, bits))
-    return path
+def _path(code: Design, known: _Known) -> tuple[list[_Known], list[np.ndarray]]:
+    """What is known before each of the planes from `known.plane` on, and after the last.
+
+    And the closest decisions in each of them.
+    """
+    path, doubtful = [known], []
+    for plane in code.planes[known.plane :]:
+        bits, closest = plane.syndrome.read(known.sent_of(code), known.ratios(code))
+        known = known.joined(code, bits)
+        path.append(known)
+        doubtful.append(closest)
+    return path, doubtful
+
+
+def _correct(
+    code: Design,
+    path: list[_Known],
+    doubtful: list[np.ndarray],
+    told: np.ndarray,
+    blocks: np.ndarray,
+    numbers: np.ndarray,
+) -> None:
+    """Puts into `numbers` those of `blocks` whose check is right once a close decision is reversed."""
+    for known, closest in zip(path[:-1], doubtful, strict=True):
+        row, column = np.nonzero(closest[blocks, :_REVERSALS] >= 0)
+        if not len(row):
+            continue
+        block = blocks[row]
+        tried, syndrome = known.rows(block), code.planes[known.plane].syndrome
+        bits = syndrome.read_again(tried.sent_of(code), tried.ratios(code), closest[block, column])
+        readings = _path(code, tried.joined(code, bits))[0][-1].numbers(code)
+        right = np.flatnonzero(checks(readings) == told[block])
+        found, first = np.unique(row[right], return_index=True)
+        numbers[blocks[found]] = readings[right[first]]
+        blocks = np.delete(blocks, found)

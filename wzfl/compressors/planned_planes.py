@@ -133,7 +133,8 @@ class _Reader:
 
     def read(self, message: _Message, planes: list[tuple[int, Syndrome, bool]]) -> bool:
         """Whether a check failed, whatever was tried; what is below the one before then stays unknown."""
-        ratios, start, checks = np.empty(len(self._places)), 0, message.checks
+        ratios, start = np.empty(len(self._places), np.float32), 0
+        checks = message.checks
         starts = self._starts
         for plane, syndrome, is_hashed in planes:
             told, start = message.bits[start : start + syndrome.size], start + syndrome.size

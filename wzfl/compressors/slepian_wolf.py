@@ -121,18 +121,17 @@ class SlepianWolf:
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
         places = (expected.double() / cell[:, None] + self._offsets(code, noise)).cpu().numpy()
-        hashes = [stored_checks(check) for check in told]
-        rows = zip(syndromes, places, hashes, strict=True)
-        symbols = [plane_reader.read(code, *row) for row in rows]
-        wrong = np.stack([checks(row) for row in symbols]) != np.stack(hashes)
-        numbers = np.stack([row.reshape(-1)[: allocation.count] for row in symbols])
+        hashes = np.stack([stored_checks(check) for check in told])
+        symbols = plane_reader.read(code, syndromes, places, hashes)
+        wrong = np.stack([checks(row) for row in symbols]) != hashes
+        numbers = symbols.reshape(len(symbols), -1)[:, : allocation.count]
         noise = self._offsets(code, noise, numbers)
         residual, _ = unfold(
             torch.from_numpy(numbers).to(side.device), noise, expected, cell, len(code.planes), 0
         )
         residual = self._estimate(code, residual, scale)
-        unusable = torch.from_numpy(wrong).to(side.device).repeat_interleave(code.count, dim=1)
-        residual[unusable[:, : allocation.count]] = 0
+        for row, block in zip(*wrong.nonzero(), strict=True):
+            residual[row, block * code.count : (block + 1) * code.count] = 0
         if self.unbiased and allocation.count < allocation.dim:
             residual *= allocation.dim / allocation.count
         residual = rotate_back(allocation.scatter(residual, public), public, _TURNS)

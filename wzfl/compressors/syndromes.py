@@ -11,7 +11,7 @@ from wzfl.kernels import polar
 from wzfl.polar import block_size
 
 CHECK_BYTES = 2  # of a block
-_CERTAIN = 1e6  # log-likelihood ratio of what is known
+CERTAIN = 1e6  # log-likelihood ratio of what is known
 _REVERSALS = 16  # of decisions that are tried where a check fails
 
 
@@ -40,37 +40,63 @@ class Syndrome:
         polar.transform(padded)
         return padded[self.places]
 
-    def read(self, sent: np.ndarray, ratios: np.ndarray) -> np.ndarray:
-        """The bits, uint8 `[n]`, by successive cancellation from log P(0) / P(1) of the first n.
+    def read(self, sent: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bits, uint8 `[blocks, n]`, by successive cancellation from log P(0) / P(1) of the first n.
 
-        All after these are known to be 0.
+        All bits after these are known to be 0. And the places of the closest decisions, int64
+        `[blocks, some]`, the closest first, -1 where there are no more. `sent` is uint8 `[blocks, size]`.
         """
-        return next(self.readings(sent, ratios))
+        count = 0 if self.places is None else _REVERSALS
+        doubtful = np.full((len(sent), count), -1)
+        margins = np.full(doubtful.shape, CERTAIN, np.float32)
+        nowhere = np.full(len(sent), -1)
+        return self._decoded(sent, ratios, nowhere, doubtful, margins), doubtful
 
-    def readings(self, sent: np.ndarray, ratios: np.ndarray) -> Iterator[np.ndarray]:
-        """What `read` returns, then what the bits are if one of the closest decisions was wrong.
+    def read_again(
+        self, sent: np.ndarray, ratios: np.ndarray, reversed_places: np.ndarray
+    ) -> np.ndarray:
+        """Bits if one of the `doubtful` decisions, int64 `[blocks]`, was wrong.
 
         Source: Afisiadis, Balatsoukas-Stimming, Burg, "A Low-Complexity Improved Successive Cancellation
         Decoder for Polar Codes", Asilomar 2014; decisions on whole constituent codes: Giard & Burg,
         "Fast-SSC-Flip Decoding of Polar Codes", WCNC Workshops 2018.
         """
+        doubtful = np.empty((len(sent), 1), np.int64)
+        margins = np.zeros(doubtful.shape, np.float32)  # nothing is closer
+        return self._decoded(sent, ratios, reversed_places, doubtful, margins)
+
+    def readings(self, sent: np.ndarray, ratios: np.ndarray) -> Iterator[np.ndarray]:
+        """What a block, `[n]`, is read as; then its bits if one of the closest decisions was wrong."""
+        (bits,), (doubtful,) = self.read(sent[None], ratios[None])
+        yield bits
+        doubtful = doubtful[doubtful >= 0]
+        copies = len(doubtful), 1
+        if len(doubtful):
+            yield from self.read_again(np.tile(sent, copies), np.tile(ratios, copies), doubtful)
+
+    def _decoded(
+        self,
+        sent: np.ndarray,
+        ratios: np.ndarray,
+        reversed_places: np.ndarray,
+        doubtful: np.ndarray,
+        margins: np.ndarray,
+    ) -> np.ndarray:
+        """See `polar.decode`."""
+        blocks, count = ratios.shape
         if self.places is None:
-            yield sent[: len(ratios)]
-            return
+            return sent[:, :count]
         size = block_size(self.count)
-        padded, told = np.full(size, _CERTAIN, np.float32), np.zeros(size, np.uint8)
-        padded[: len(ratios)] = ratios
-        told[self.places] = sent
-        doubtful, margins = np.full(_REVERSALS, -1), np.full(_REVERSALS, _CERTAIN, np.float32)
-
-        def bits(reversed_place: int, *noted: np.ndarray) -> np.ndarray:
-            read, scratch = np.empty(size, np.uint8), np.empty(size, np.float32)
-            polar.decode(padded, self._sent_before, told, 0, read, scratch, reversed_place, *noted)
-            return read[: len(ratios)]
-
-        yield bits(-1, doubtful, margins)
-        for place in doubtful[doubtful >= 0]:
-            yield bits(place, doubtful.copy(), margins.copy())
+        told, bits = np.zeros((2, size, blocks), np.uint8)
+        told[self.places] = sent.T
+        room = np.empty((2 * size, blocks), np.float32)
+        polar.transpose(ratios, room[:count])
+        room[count:size] = CERTAIN
+        reversals = reversed_places, doubtful, margins
+        polar.decode(room, self._sent_before, told, bits, *reversals)
+        read = np.empty((blocks, count), np.uint8)
+        polar.transpose(bits[:count], read)
+        return read
 
     @cached_property
     def _sent_before(self) -> np.ndarray:

@@ -6,94 +6,175 @@ from wzfl.kernels import compiled
 
 _EVERY_SECOND = np.uint64(0x00FF00FF00FF00FF)
 _EVERY_SECOND_PAIR = np.uint64(0x0000FFFF0000FFFF)
+_CACHED = 4096  # values that fit the first cache
+_STRIP = 1024  # coordinates whose scratch stays there
 _LINEAR, _SQUARE = np.float32(0.0906377), np.float32(0.0136833)  # of `_inverse_tail`, fitted
 
 
 @compiled
-def transform(bits: np.ndarray) -> None:
+def transform(bits: np.ndarray, lanes: int = 1) -> None:
     """Multiplies uint8 `bits` `[2**m]` by the m-fold Kronecker power of [[1, 0], [1, 1]], in place.
 
-    It is its own inverse.
+    Or `[2**m, lanes]`, flat, each lane apart. It is its own inverse.
     """
-    if len(bits) < 32:
-        _transform_from(bits, 1)
+    if lanes > 1 or len(bits) < 32:
+        _transform_from(bits, lanes)
         return
     # Eight bits at once, one in each byte of a word, the first in the lowest.
     words = bits.view(np.uint64)
-    for first in range(0, len(words), 4):
-        for index in range(first, first + 4):
-            word = words[index]
-            word ^= (word >> np.uint64(8)) & _EVERY_SECOND
-            word ^= (word >> np.uint64(16)) & _EVERY_SECOND_PAIR
-            words[index] = word ^ (word >> np.uint64(32))
-        words[first] ^= words[first + 1]
-        words[first + 2] ^= words[first + 3]
-        words[first] ^= words[first + 2]
-        words[first + 1] ^= words[first + 3]
-    _transform_from(words, 4)
+    for index in range(len(words)):
+        word = words[index]
+        word ^= (word >> np.uint64(8)) & _EVERY_SECOND
+        word ^= (word >> np.uint64(16)) & _EVERY_SECOND_PAIR
+        words[index] = word ^ (word >> np.uint64(32))
+    _transform_from(words, 1)
 
 
 @compiled
 def _transform_from(values: np.ndarray, half: int) -> None:
-    """The factors of the transform from that at distance `half` on."""
-    while half < len(values):
-        for start in range(0, len(values), 2 * half):
-            for index in range(start, start + half):
-                values[index] ^= values[index + half]
-        half *= 2
+    """The factors of the transform from that at distance `half` on, of parts that fit a cache first."""
+    size = half
+    while size < len(values) and size < _CACHED:
+        size *= 2
+    for start in range(0, len(values), size):
+        _factors(values[start : start + size], half)
+    _factors(values, size)
+
+
+@compiled
+def _factors(values: np.ndarray, half: int) -> None:
+    """Those from distance `half` on, two at a time."""
+    while 4 * half <= len(values):
+        for start in range(0, len(values), 4 * half):
+            part = values[start : start + 4 * half]
+            first, second = part[:half], part[half : 2 * half]
+            third, fourth = part[2 * half : 3 * half], part[3 * half :]
+            for index in range(half):
+                second_sum, third_sum = second[index] ^ fourth[index], third[index] ^ fourth[index]
+                first[index] ^= second_sum ^ third[index]
+                second[index], third[index] = second_sum, third_sum
+        half *= 4
+    if 2 * half <= len(values):
+        _join(values[:half], values[half:])
 
 
 @compiled
 def decode(
-    llr: np.ndarray,
+    ratios: np.ndarray,
     sent_before: np.ndarray,
     sent: np.ndarray,
-    first: int,
     bits: np.ndarray,
-    scratch: np.ndarray,
-    reversed_place: int,
+    reversed_places: np.ndarray,
     doubtful: np.ndarray,
     margins: np.ndarray,
 ) -> None:
-    """Fills uint8 `bits` `[n]` by successive cancellation.
+    """Fills uint8 `bits` `[n, lanes]` by successive cancellation, one block in each lane.
 
-    float32 `llr` `[n]` are log P(0) / P(1). Of the transform of all bits, uint8 `sent` holds what is
-    known, `sent_before` `[len(sent) + 1]` how many places before each are; those of `bits` start at
-    `first`. float32 `scratch` has room for n.
+    The first n of float32 `ratios` `[2 * n, lanes]` are log P(0) / P(1), the others scratch. Of the
+    transform of a block, uint8 `sent` `[n, lanes]` holds what is known, at the same places in all, and
+    `sent_before` `[n + 1]` how many of these are before each.
 
-    The decision at `reversed_place` is reversed; -1 is none. The places of the decisions that were closest
-    are inserted into int64 `doubtful`, and how close they were into float32 `margins`, the closest first.
+    In each lane the decision at one of the `reversed_places` `[lanes]` is reversed; -1 is none. The places
+    of the decisions that were closest are inserted into int64 `doubtful` `[lanes, some]`, and how close they
+    were into float32 `margins`, the closest first.
     """
-    count = len(llr)
-    known = sent_before[first + count] - sent_before[first]
-    if known == 0:
-        for index in range(count):
-            bits[index] = llr[index] < 0
-            if abs(llr[index]) < margins[-1]:
-                _insert(abs(llr[index]), first + index, margins, doubtful)
-        if first <= reversed_place < first + count:
-            bits[reversed_place - first] ^= 1
-        return
-    if known == count:
-        bits[:] = sent[first : first + count]
-        transform(bits)
-        return
-    half = count // 2
-    inner, rest = scratch[:half], scratch[half:]
-    for index in range(half):
-        left, right = llr[index], llr[index + half]
+    places, lanes = bits.shape
+    ratios, sent, bits = ratios.reshape(-1), sent.reshape(-1), bits.reshape(-1)
+    first, size = 0, places
+    while first < places:
+        # Down to the next part of which all is known, or nothing; what its ratios are follows theirs.
+        known = sent_before[first + size] - sent_before[first]
+        while 0 < known < size:
+            size //= 2
+            known = sent_before[first + size] - sent_before[first]
+            if known < size:
+                _check(*_halves(ratios, size * lanes))
+        here = bits[first * lanes : (first + size) * lanes]
+        if known:
+            _copy(sent[first * lanes : (first + size) * lanes], here)
+            transform(here, lanes)
+        else:
+            own = ratios[len(ratios) - 2 * size * lanes :][: size * lanes]
+            _decide(own, first, lanes, here, reversed_places, doubtful, margins)
+        first += size
+        # Up to the first part whose second half is not known yet.
+        while size < places and first // size % 2 == 0:
+            width = size * lanes
+            _join(bits[first * lanes - 2 * width :][:width], bits[first * lanes - width :][:width])
+            size *= 2
+        if first < places:
+            _sum(*_halves(ratios, size * lanes), bits[(first - size) * lanes :][: size * lanes])
+
+
+@compiled
+def _halves(ratios: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the ratios of a part of 2 * `width`, the first and the second half, and room for those of a half."""
+    end = len(ratios)
+    return (
+        ratios[end - 4 * width : end - 3 * width],
+        ratios[end - 3 * width : end - 2 * width],
+        ratios[end - 2 * width : end - width],
+    )
+
+
+@compiled
+def _check(lefts: np.ndarray, rights: np.ndarray, out: np.ndarray) -> None:
+    """Fills `out` with the ratios of the sums of two bits each."""
+    for index in range(len(out)):
+        left, right = lefts[index], rights[index]
         size = min(abs(left), abs(right))
         agreed, differing = _inverse_tail(abs(left + right)), _inverse_tail(abs(left - right))
         extra = np.float32(np.log(2)) * (differing - agreed) / (agreed * differing)
-        inner[index] = extra + (size if (left < 0) == (right < 0) else -size)
-    last = (reversed_place, doubtful, margins)
-    decode(inner, sent_before, sent, first, bits[:half], rest, *last)
-    for index in range(half):
-        left, right = llr[index], llr[index + half]
-        inner[index] = right - left if bits[index] else right + left
-    decode(inner, sent_before, sent, first + half, bits[half:], rest, *last)
-    for index in range(half):
-        bits[index] ^= bits[index + half]
+        out[index] = extra + (size if (left < 0) == (right < 0) else -size)
+
+
+@compiled
+def _sum(lefts: np.ndarray, rights: np.ndarray, out: np.ndarray, sums: np.ndarray) -> None:
+    """Fills `out` with the ratios of the second bits, when the `sums` of both are known."""
+    for index in range(len(out)):
+        left, right = lefts[index], rights[index]
+        out[index] = right - left if sums[index] else right + left
+
+
+@compiled
+def _join(first: np.ndarray, second: np.ndarray) -> None:
+    for index in range(len(first)):
+        first[index] ^= second[index]
+
+
+@compiled
+def _copy(source: np.ndarray, out: np.ndarray) -> None:
+    for index in range(len(out)):  # an assignment takes numba longer
+        out[index] = source[index]
+
+
+@compiled
+def _decide(
+    ratios: np.ndarray,
+    first: int,
+    lanes: int,
+    bits: np.ndarray,
+    reversed_places: np.ndarray,
+    doubtful: np.ndarray,
+    margins: np.ndarray,
+) -> None:
+    """Fills `bits` with the likelier ones, all of a part of which nothing is known."""
+    closest, limit, places = np.float32(np.inf), np.float32(0), len(bits) // lanes
+    for index in range(len(bits)):
+        bits[index] = ratios[index] < 0
+        closest = min(closest, abs(ratios[index]))
+    for lane in range(lanes):
+        limit = max(limit, margins[lane, -1])
+    if closest < limit:
+        for lane in range(lanes):
+            for place in range(places):
+                margin = abs(ratios[place * lanes + lane])
+                if margin < margins[lane, -1]:
+                    _insert(margin, first + place, margins[lane], doubtful[lane])
+    for lane in range(lanes):
+        place = reversed_places[lane] - first
+        if 0 <= place < places:
+            bits[place * lanes + lane] ^= 1
 
 
 @compiled
@@ -116,19 +197,42 @@ def _inverse_tail(x: np.float32) -> np.float32:
 
 
 @compiled
-def look_up_ratios(
-    places: np.ndarray, below: np.ndarray, plane: int, table: np.ndarray, ratios: np.ndarray
-) -> None:
-    """Fills float32 `ratios` from a plane's table over a period of two spacings.
+def transpose(values: np.ndarray, out: np.ndarray) -> None:
+    """Fills `out` `[n, m]` with the transpose of `values` `[m, n]`, which takes numpy longer."""
+    for row in range(len(out)):
+        for column in range(len(values)):
+            out[row, column] = values[column, row]
 
-    float64 `places` are what is expected, in cells; int64 `below` the bits of the planes below.
+
+@compiled
+def look_up_ratios(
+    places: np.ndarray,
+    below: np.ndarray,
+    plane: int,
+    table: np.ndarray,
+    beyond: float,
+    ratios: np.ndarray,
+) -> None:
+    """Fills float32 `ratios` from a plane's table over a period of two spacings; with `beyond` at NaN.
+
+    float64 `places` are what is expected, in cells; int32 `below` the bits of the planes below.
     """
-    spacing = 2.0**plane
-    for index in range(len(places)):
-        offset = (places[index] - below[index]) / spacing
-        share = (offset - 2 * np.floor(offset / 2)) / 2
-        # What is too large to have a fraction, or infinite, has no place.
-        ratios[index] = table[int(share * len(table))] if 0 <= share < 1 else 0
+    share_of_period, nowhere = 2.0 ** -(plane + 1), np.uint32(len(table))
+    chosen = np.empty(_STRIP, np.uint32)
+    for start in range(0, len(places), _STRIP):
+        part, lower = places[start : start + _STRIP], below[start : start + _STRIP]
+        out = ratios[start : start + _STRIP]
+        for index in range(len(part)):
+            periods = (part[index] - lower[index]) * share_of_period
+            share = periods - np.floor(periods)
+            # What is too large to have a fraction, or infinite, has no place.
+            within = 0 <= share < 1
+            chosen[index] = np.uint32(np.int32(share * len(table))) if within else nowhere
+        for index in range(len(part)):
+            if chosen[index] < nowhere:
+                out[index] = table[chosen[index]]
+            else:
+                out[index] = beyond if np.isnan(part[index]) else 0
 
 
 @compiled
