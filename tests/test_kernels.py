@@ -11,14 +11,14 @@ import payloads
 import pytest
 import torch
 
-from wzfl.compressors import eden, gosset, modulo, qsgd, topk
+from wzfl.compressors import eden, gosset, modulo, posterior, qsgd, topk
 from wzfl.compressors.allocation import in_order
 from wzfl.compressors.values import restored, restored_with_torch
 from wzfl.kernels import compiled
 from wzfl.norms import energies, largest_magnitudes, squared_distances
 from wzfl.public import Public, draw_signs, draw_uniform
 from wzfl.rotation import rotate, rotate_back, rotate_back_with_torch, rotate_with_torch
-from wzfl.theory import lloyd_max
+from wzfl.theory import best_reach, lloyd_max
 
 DIMS = [1, 2, 3, 5, 37, 1000, 7850, 65_537]
 MORE_THAN_CACHES_HOLD = 2_700_000
@@ -42,6 +42,16 @@ def test_draws(public, name, draw, dim):
     keys = public.keys("a").astype(np.int64)
     expected = torch.stack([draw(torch.tensor(key), dim) for key in keys])
     assert torch.equal(getattr(public, name)("a", dim), expected)
+
+
+@pytest.mark.parametrize("levels", [2, 4, 65536])
+def test_posterior_means(vectors, levels):
+    reach, units = best_reach(levels, "dither"), torch.tensor([0.3, 1e-45, 20.0])
+    vectors[0, 0] = torch.inf
+    vectors[2, -1] = torch.nan
+    table = posterior._table(levels, reach)
+    expected = posterior.interpolated_with_torch(vectors, units.double(), table)
+    assert torch.equal(posterior.estimates(vectors, units, levels, reach), expected)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 9, 16])

@@ -6,7 +6,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from wzfl.compressors import modulo
+from wzfl.compressors import modulo, posterior
 from wzfl.compressors.cells import Cubes, Gosset, Trellised
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.wyner_ziv import WynerZiv
@@ -109,6 +109,32 @@ def test_the_posterior_mean_keeps_its_digits_far_out(far):
     end = far - modulo_step(64, 40.0, "dither") / 2
     assert low == pytest.approx(-high, rel=1e-12)
     assert end < high < end + 1 / end
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 16])
+def test_a_table_tells_the_posterior_mean(bits):
+    """Of Gaussian residuals, half of which are up to 10 times as large as planned."""
+    levels, reach = 2**bits, best_reach(2**bits, "dither", "posterior_mean")
+    residuals = numbers(0, 1.0, 5000) * torch.tensor([1.0, 10.0])[:, None]
+    period = levels * modulo_step(levels, reach, "dither")
+    offsets = residuals - period * torch.round(residuals / period)
+    scale = torch.tensor([0.3, 40.0])
+    found = posterior.estimates(offsets * scale[:, None], scale, levels, reach)
+    error = found / scale[:, None] - posterior_mean(offsets.double(), levels, reach)
+    assert found.dtype == torch.float32
+    assert float(error[0].square().mean()) < 1e-12
+    assert float(error.abs().max()) < 1e-3
+
+
+def test_the_table_ends_where_no_symbol_is():
+    """Whatever side information comes: infinite, or no number at all."""
+    distances = torch.tensor([[0.0, -0.0, 1e30, -torch.inf, torch.nan]])
+    found = posterior.estimates(distances, torch.tensor([0.1]), 4, 2.5)
+    half_a_period = torch.tensor([2 * modulo_step(4, 2.5, "dither")], dtype=torch.float64)
+    farthest = 0.1 * posterior_mean(half_a_period, 4, 2.5).item()
+    assert found[0, :2].tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert found[0, 2:4].tolist() == pytest.approx([farthest, -farthest], abs=1e-3)
+    assert found.isfinite().all()
 
 
 def test_beyond_what_float64_can_tell_the_posterior_mean_is_finite():

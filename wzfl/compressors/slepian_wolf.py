@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors import plane_reader, planned_scale
+from wzfl.compressors import plane_reader, planned_scale, posterior
 from wzfl.compressors.allocation import Allocation
 from wzfl.compressors.bit_planes import Design, design
 from wzfl.compressors.envelope import (
@@ -23,7 +23,6 @@ from wzfl.compressors.envelope import (
     split,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
-from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
 from wzfl.errors import InputError
 from wzfl.norms import rms
@@ -163,8 +162,7 @@ class SlepianWolf:
         """Of the residual, from the distance `[clients, count]` to the middle of the cell."""
         if self.estimator == "plain":
             return residual
-        unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
-        return posterior_mean(residual.double() / unit, *_modulo(code)).mul_(unit).float()
+        return posterior.estimates(residual, scale, *_modulo(code))
 
     def _cell(self, code: Design, scale: Tensor) -> Tensor:
         """`[clients]` float64."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors import planned_scale
+from wzfl.compressors import planned_scale, posterior
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.cells import Cells, Cubes
 from wzfl.compressors.envelope import (
@@ -26,7 +26,6 @@ from wzfl.compressors.envelope import (
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
-from wzfl.compressors.posterior import posterior_mean
 from wzfl.errors import InputError, PayloadError
 from wzfl.host import Arrivals, ask
 from wzfl.norms import rms
@@ -222,9 +221,7 @@ class WynerZiv:
         if self.estimator == "wiener":
             return residual.mul_(_wiener_factor(bits, cells))
         assert isinstance(cells, Cubes)
-        unit = scale.double().clamp_min(SMALLEST_CELL)[:, None]
-        mean = posterior_mean(residual.double() / unit, 2**bits, cells.reach(bits))
-        return mean.mul_(unit).float()
+        return posterior.estimates(residual, scale, 2**bits, cells.reach(bits))
 
     def _energy(self, bits: int, cells: Cells, residual: float) -> float:
         """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""

@@ -176,6 +176,23 @@ def values_row(
 
 
 @compiled
+def interpolate_row(
+    values: np.ndarray, unit: float, table: np.ndarray, per_unit: int, out: np.ndarray
+) -> None:
+    """Fills float32 `out` with an odd function of float32 `values`, both in units.
+
+    `table` has it from 0 on, `per_unit` entries to a unit; beyond it, and of NaN, its last one counts.
+    """
+    last = np.float64(len(table) - 1)
+    for index in range(len(values)):
+        place = abs(np.float64(values[index])) / unit * per_unit
+        place = place if place < last else last
+        left = min(np.int32(place), np.int32(len(table) - 2))
+        mean = table[left] + (table[left + 1] - table[left]) * (place - left)
+        out[index] = np.copysign(mean, np.float64(values[index])) * unit
+
+
+@compiled
 def lookup_row(symbols: np.ndarray, table: np.ndarray, out: np.ndarray) -> None:
     """Fills float32 `out` with the entries of `table` that `symbols` name."""
     for index in range(len(symbols)):
