@@ -245,14 +245,17 @@ def spread(means: np.ndarray, dual: np.ndarray, lowest: float, per_unit: float) 
     half = len(means) // 2
     while half:
         for start in range(0, len(means), 2 * half):
+            left = right = worse = better = np.nan
             for index in range(start, start + half):
-                left, right = means[index], means[index + half]
-                worse = _log_sum(
-                    _interpolate(dual, lowest, per_unit, left),
-                    _interpolate(dual, lowest, per_unit, right),
-                )
-                means[index] = _interpolate(dual, lowest, per_unit, worse)
-                means[index + half] = _log_sum(left, right)
+                if not (means[index] == left and means[index + half] == right):  # as most are
+                    left, right = means[index], means[index + half]
+                    both = _log_sum(
+                        _interpolate(dual, lowest, per_unit, left),
+                        _interpolate(dual, lowest, per_unit, right),
+                    )
+                    worse = _interpolate(dual, lowest, per_unit, both)
+                    better = _log_sum(left, right)
+                means[index], means[index + half] = worse, better
         half //= 2
 
 
