@@ -23,30 +23,8 @@ def quantize(places: np.ndarray, numbers: np.ndarray) -> None:
 
     Source: Marcellin & Fischer, "Trellis Coded Quantization", IEEE Trans. Comm. 38(1), 1990.
     """
-    half = _STATES // 2
-    parities, cost, later = np.empty(len(places), np.uint8), np.empty(_STATES), np.empty(_STATES)
-    cost[:] = _UNREACHED
-    cost[0] = 0
-    away = np.empty(4)
-    for index in range(len(places)):
-        for subset in range(4):
-            error = places[index] / 2 - subset / 4
-            error -= np.floor(error + 0.5)
-            away[subset] = error * error
-        chosen = 0
-        for state in range(half):
-            even, odd = cost[2 * state] + away[0], cost[2 * (state ^ _ODD_NUMBER)] + away[2]
-            chosen |= int(odd < even) << state
-            later[state] = min(odd, even)
-            even, odd = cost[2 * state + 1] + away[1], cost[2 * (state ^ _ODD_NUMBER) + 1] + away[3]
-            reached = state ^ _AS_EVEN | half
-            chosen |= int(odd < even) << reached
-            later[reached] = min(odd, even)
-        parities[index] = chosen
-        least = later.min()
-        for state in range(_STATES):
-            cost[state] = later[state] - least
-    state = int(np.argmin(cost))
+    parities, half = np.empty(len(places), np.uint8), _STATES // 2
+    state = _forward(places, parities)
     for index in range(len(places) - 1, -1, -1):
         parity = parities[index] >> state & 1
         odd_state = state // half
@@ -55,6 +33,49 @@ def quantize(places: np.ndarray, numbers: np.ndarray) -> None:
         subset = 2 * parity + odd_state
         numbers[index] = 2 * np.floor(places[index] / 2 - subset / 4 + 0.5) + parity
         state = 2 * before + odd_state
+
+
+@compiled
+def _forward(places: np.ndarray, parities: np.ndarray) -> int:
+    """The last state of the nearest path; bit s of `parities` is that of the number which leads to state s.
+
+    What it costs to get to each of the states is in a variable of its own: to write an array and read it
+    again for every coordinate takes three times as long.
+    """
+    a, b, c, d = 0.0, _UNREACHED, _UNREACHED, _UNREACHED
+    e, f, g, h = _UNREACHED, _UNREACHED, _UNREACHED, _UNREACHED
+    for index in range(len(places)):
+        place = places[index]
+        even, odd = _squared(place, 0), _squared(place, 2)
+        first, first_bit = _nearer(a + even, e + odd, 0)
+        second, second_bit = _nearer(c + even, g + odd, 1)
+        third, third_bit = _nearer(e + even, a + odd, 2)
+        fourth, fourth_bit = _nearer(g + even, c + odd, 3)
+        bits = first_bit | second_bit | third_bit | fourth_bit
+        even, odd = _squared(place, 1), _squared(place, 3)
+        fifth, fifth_bit = _nearer(d + even, h + odd, 4)
+        sixth, sixth_bit = _nearer(b + even, f + odd, 5)
+        seventh, seventh_bit = _nearer(h + even, d + odd, 6)
+        eighth, eighth_bit = _nearer(f + even, b + odd, 7)
+        parities[index] = bits | fifth_bit | sixth_bit | seventh_bit | eighth_bit
+        least = min(first, second, third, fourth, fifth, sixth, seventh, eighth)
+        a, b, c, d = first - least, second - least, third - least, fourth - least
+        e, f, g, h = fifth - least, sixth - least, seventh - least, eighth - least
+    return int(np.argmin(np.array([a, b, c, d, e, f, g, h])))
+
+
+@compiled
+def _squared(place: float, subset: int) -> float:
+    """Distance to the nearest of every second number, or half; in units of two, a quarter of `subset` off."""
+    error = place / 2 - subset / 4
+    error -= np.floor(error + 0.5)
+    return error * error
+
+
+@compiled
+def _nearer(even: float, odd: float, state: int) -> tuple[float, np.uint8]:
+    """What the better way to `state` costs, and the state's bit where that is an odd number's."""
+    return min(odd, even), np.uint8(odd < even) << state
 
 
 @compiled
