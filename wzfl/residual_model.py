@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from wzfl.kernels import density as kernel
-from wzfl.kernels.density import BINS
+from wzfl.kernels.density import BINS, EDGES
 
 _PRIOR = 20.0  # residuals that the shape common to all contexts stands for in each of them
 _SELDOM = 1e-3  # share of the common shape that is spread over all bins
@@ -53,12 +53,11 @@ class Density:
         prior = np.stack([shape[BINS - context : 2 * BINS - context] for context in range(BINS)])
         share = counts + _PRIOR * prior / prior.sum(axis=1, keepdims=True)
         share /= share.sum(axis=1, keepdims=True)
-        edges = np.array([kernel.edge(bin) for bin in range(BINS + 1)])
-        start, end = edges[:-1], edges[1:]
+        start, end = EDGES[:-1], EDGES[1:]
         moments = [np.ones(BINS), (start + end) / 2, (start**2 + start * end + end**2) / 3]
         before = [np.cumsum(share * moment, axis=1) - share * moment for moment in moments]
         seen = np.flatnonzero(counts.sum(axis=0) > 0.5)
-        return cls(unit, np.stack([share, *before]), edges[seen[-1] + 1 if len(seen) else BINS])
+        return cls(unit, np.stack([share, *before]), EDGES[seen[-1] + 1 if len(seen) else BINS])
 
 
 @dataclass(frozen=True, eq=False)

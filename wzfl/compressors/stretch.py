@@ -7,11 +7,11 @@ the server does not, and a byte tells it.
 import numpy as np
 
 from wzfl.kernels import density as kernel
-from wzfl.kernels.density import BINS
+from wzfl.kernels.density import BINS, EDGES
 
 _PER_OCTAVE = 32
 _STEPS = np.arange(-128, 128)  # an int8
-_MIDDLES = np.array([(kernel.edge(bin) + kernel.edge(bin + 1)) / 2 for bin in range(BINS)])
+_MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
 
 
 def factor(step: int) -> float:

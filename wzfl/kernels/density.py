@@ -11,6 +11,9 @@ from wzfl.kernels import compiled
 
 BINS = 80
 _LOWEST = -30  # power of two at which the second octave's bins start
+_OCTAVES = 2.0 ** np.arange(_LOWEST, _LOWEST + BINS // 2)
+# In units: where each bin starts, and where the last one ends.
+EDGES = np.concatenate([[0.0], np.outer(_OCTAVES, [1, 1.5]).ravel()])
 _SHARE, _BELOW, _MEAN, _SQUARE = 0, 1, 2, 3
 _TINY = 1e-30
 _IMPOSSIBLE = 1e-12  # a chance so small that the model, not the residual, is taken for wrong
@@ -46,7 +49,7 @@ def draw(
             share, below = tables[_SHARE, context], tables[_BELOW, context]
             bin = max(0, np.searchsorted(below, abs(chance), "right") - 1)
             part = min(1.0, (abs(chance) - below[bin]) / max(share[bin], _TINY))
-            magnitude = edge(bin) + part * (edge(bin + 1) - edge(bin))
+            magnitude = EDGES[bin] + part * (EDGES[bin + 1] - EDGES[bin])
             values[index] = min(max(np.copysign(magnitude, chance), start), end)
 
 
@@ -154,8 +157,8 @@ def _between(
 def _within(magnitude: float, context: int, tables: np.ndarray) -> tuple[float, float, float]:
     """How likely a magnitude below this one is; the means of these alone and of their squares."""
     bin, part = _place(magnitude)
-    chance, start = part * tables[_SHARE, context, bin], edge(bin)
-    end = start + part * (edge(bin + 1) - start)
+    chance, start = part * tables[_SHARE, context, bin], EDGES[bin]
+    end = start + part * (EDGES[bin + 1] - start)
     return (
         tables[_BELOW, context, bin] + chance,
         tables[_MEAN, context, bin] + chance * (start + end) / 2,
@@ -173,12 +176,3 @@ def _place(magnitude: float) -> tuple[int, float]:
     if bin >= BINS:
         return BINS - 1, 1.0
     return int(bin), (bits & (2**51 - 1)) * 2.0**-51
-
-
-@compiled
-def edge(bin: int) -> float:
-    """Where a bin starts, in units."""
-    if bin == 0:
-        return 0.0
-    octave = 2.0 ** ((bin - 1) // 2 + _LOWEST)
-    return octave if bin % 2 else 1.5 * octave
