@@ -126,6 +126,11 @@ def test_a_table_tells_the_posterior_mean(bits):
     assert float(error.abs().max()) < 1e-3
 
 
+def test_posterior_means_stay_where_distances_are():
+    found = posterior.estimates(numbers(0).to("meta"), torch.ones(ROWS, device="meta"), 4, 2.5)
+    assert (found.device.type, found.shape, found.dtype) == ("meta", (ROWS, COUNT), torch.float32)
+
+
 def test_the_table_ends_where_no_symbol_is():
     """Whatever side information comes: infinite, or no number at all."""
     distances = torch.tensor([[0.0, -0.0, 1e30, -torch.inf, torch.nan]])

@@ -123,13 +123,13 @@ class SlepianWolf:
         hashes = np.stack([stored_checks(check) for check in told])
         symbols = plane_reader.read(code, syndromes, places, hashes)
         wrong = np.stack([checks(row) for row in symbols]) != hashes
-        numbers = symbols.reshape(len(symbols), -1)[:, : allocation.count]
+        numbers = symbols.reshape(len(symbols), blocks * code.count)[:, : allocation.count]
         noise = self._offsets(code, noise, numbers)
         residual, _ = unfold(
             torch.from_numpy(numbers).to(side.device), noise, expected, cell, len(code.planes), 0
         )
         residual = self._estimate(code, residual, scale)
-        for row, block in zip(*wrong.nonzero(), strict=True):
+        for row, block in np.argwhere(wrong):
             residual[row, block * code.count : (block + 1) * code.count] = 0
         if self.unbiased and allocation.count < allocation.dim:
             residual *= allocation.dim / allocation.count
