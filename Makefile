@@ -27,7 +27,7 @@ paper: $(INSTALLED)  ## The same with all data sets and models, for a GPU; says 
 	$(BIN)/python scripts/reproduce.py --preset $@ --estimate
 
 smoke:  ## The same on a tiny sweep, under a minute; this and the next in results/, by their names
-beyond:  ## Errors of codes with and without side information, an hour and a half
+beyond:  ## Errors of codes with and without side information, half an hour
 convex:  ## Loss against bits on a convex problem with clients that differ, half an hour
 correlation:  ## How good the policies of side information are, a quarter of an hour
 accuracy-mnist:  ## Accuracy against bits in four regimes, three quarters of an hour
