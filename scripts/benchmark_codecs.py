@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor
+from wzfl.decoding import decode
 from wzfl.environment import keep_freed_memory
-from wzfl.exchange import decode, in_chunks
+from wzfl.exchange import in_chunks
 from wzfl.public import Public
 
 RESIDUAL = 10**-0.5  # RMS per coordinate of update less side information

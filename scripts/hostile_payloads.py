@@ -25,8 +25,8 @@ from wzfl.compressors import Compressor
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.plane_plan import Plan
 from wzfl.config import compressor_names
+from wzfl.decoding import decode
 from wzfl.errors import PayloadError
-from wzfl.exchange import decode
 from wzfl.feedback import ClientSide
 from wzfl.kernels.density import BINS
 from wzfl.measured_scale import heard, tell

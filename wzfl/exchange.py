@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from wzfl.channel import Perfect
-from wzfl.compressors import Compressor, is_planned, is_side_informed
+from wzfl.compressors import Compressor
+from wzfl.decoding import decode
 from wzfl.errors import PayloadError
 from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
@@ -17,7 +18,7 @@ from wzfl.ledger import BitLedger
 from wzfl.measured_scale import heard, measured, tell
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
-from wzfl.residual_model import ResidualModel
+from wzfl.resend import sent_again
 from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")
@@ -53,25 +54,6 @@ def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Resu
     if vectors.is_cpu:
         size = min(size, -(-clients // torch.get_num_threads()))
     return in_threads(function, runs(clients, max(1, size)))
-
-
-def decode(
-    compressor: Compressor,
-    payloads: list[bytes],
-    side: Tensor,
-    public: Public,
-    model: ResidualModel | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool.
-
-    `model` is what `public.plans` came from.
-    """
-    if is_planned(compressor):
-        return compressor.decode_checked(payloads, side, public, model)
-    if is_side_informed(compressor):
-        return compressor.decode_checked(payloads, side, public)
-    nothing_failed = torch.zeros(len(side), dtype=torch.bool, device=side.device)
-    return compressor.decode(payloads, side, public), nothing_failed
 
 
 def _exchange(
@@ -168,10 +150,10 @@ def _read(
     if federation.resends:
         for row in failed.nonzero()[:, 0].tolist():
             own = slice(row, row + 1)
-            again = _sent_again(federation.compressor, updates[own], public.rows(own), ledger)
-            payload_bytes[own] += len(again[0])
-            nothing, alone = torch.zeros_like(side[own]), public.rows(own).alone()
-            estimates[own] = decode(federation.compressor, again, nothing, alone)[0]
+            vectors = updates[own], side[own], estimates[own]
+            again = sent_again(federation, state, public.rows(own), ledger, *vectors)
+            estimates[own] = again.estimate
+            payload_bytes[own] += again.size
     if federation.measures_scales:
         state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
 
@@ -190,16 +172,6 @@ def _read(
         lost=torch.zeros_like(failed),
         refused=torch.zeros_like(payload_bytes),
     )
-
-
-def _sent_again(
-    compressor: Compressor, update: Tensor, public: Public, ledger: BitLedger
-) -> list[bytes]:
-    """What a client answers, that its payload could not be used: the same without side information."""
-    ledger.sent_down([b"\x00"])
-    payloads = compressor.encode(update, public.alone())
-    ledger.sent_up(payloads)
-    return payloads
 
 
 def _sent(

@@ -28,9 +28,9 @@ class Federation:
         clients_per_round: how many clients, drawn uniformly, take part in a round.
         seed: of client sampling, batches and all that is shared.
         channel: what becomes of payloads on their way.
-        resend: whether clients whose payload failed the decoder's check are asked, by a byte, to send
-            again in the same round, without side information; not under a compressor that makes use of
-            such payloads (`uses_failed`).
+        resend: whether clients whose payload failed the decoder's check are asked to send again in the
+            same round (`wzfl.resend`); not under a compressor that makes use of such payloads
+            (`uses_failed`).
     """
 
     model: Model

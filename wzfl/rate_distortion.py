@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor, SideInformed
+from wzfl.decoding import decode
 from wzfl.errors import InputError
-from wzfl.exchange import decode
 from wzfl.metrics import mean_energy_ratio, relative_error
 from wzfl.public import Public, stable_seed
 from wzfl.results import locked

@@ -67,7 +67,7 @@ class LearnedSlepianWolf:
             return [b""] * len(side)
         size = self._size(side.shape[1])
         bits = floor(side.shape[1] * self.bitrate) // -(-side.shape[1] // size)
-        error_alone = 1 - self._alone.residual_gain(side.shape[1], 1.0)
+        error_alone = 1 - self.residual_gain(side.shape[1], 1.0)
         plans = []
         for recent, expected, margin in zip(model.recent, side, model.margins, strict=True):
             found = None
@@ -113,8 +113,8 @@ class LearnedSlepianWolf:
         return finite(estimates, public), torch.tensor(failed, device=side.device)
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
-        """1: what a posterior mean leaves out of a residual is little."""
-        return 1.0
+        """That of what is coded alone; what a planned posterior mean leaves out of a residual is little."""
+        return self._alone.residual_gain(dim, scale_ratio)
 
     def _read_planned(
         self,
