@@ -400,6 +400,15 @@ def test_what_grows_for_long_is_expected():
     assert np.median(errors[-5:]) < 1.3 * np.median(errors[8:13])
 
 
+@pytest.mark.parametrize(("drift", "most"), [(0.03, 5e-7), (0.1, 6e-6)])
+def test_what_shrinks_once_is_not_expected_to_shrink_again(drift, most):
+    """As all clients' residuals do when predictions begin to help: expected magnitudes follow at once."""
+    fleet = Fleet(4, drift)
+    rounds = [fleet.step() for _ in range(14)]
+    assert not any(failed.any() for _, failed, _ in rounds)
+    assert rounds[-1][0] < most
+
+
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2**0.25, 2**0.5, 5.0])
 def test_counts_of_larger_magnitudes(factor):
     magnitudes = np.random.default_rng(0).lognormal(0, 0.7, 100_000)

@@ -49,7 +49,7 @@ class Spread:
         heard: clients of the round.
         planned: of these, whose planned payloads were decoded.
         counted: by client, what is to be added to `counts`, of residuals over their stretch.
-        stretches: by client, that.
+        stretches: by client, that, over how much larger ones are expected since.
     """
 
     own: History
@@ -114,9 +114,10 @@ class Spread:
             means, squares, _ = explained[better]
             if recent.read:
                 self.counted[client] = np.stack([counts for *_, counts in explained])
-                self.stretches[client] = stretch
                 self.recent[client] = recent
                 self.add(client, torch.from_numpy(squares))
+                moved = self._moved(clients[row : row + 1], both[_OWN].contexts[row])
+                self.stretches[client] = stretch / moved
             else:
                 self.doubt[client] = min(2 * float(self.doubt[client]), _MOST_DOUBT)
             return means
@@ -185,10 +186,20 @@ class Spread:
         return permutation(len(self.common))[:_RECENT].numpy()
 
     def _expectation(self, clients: Tensor, which: int) -> Expectation:
-        unit = self.unit or 1.0
+        contexts = self._contexts(clients, which)
+        return Expectation(contexts, Density.of(self.counts[which], self.unit or 1.0))
+
+    def _contexts(self, clients: Tensor, which: int) -> np.ndarray:
+        """uint8 `[clients, dim]`: bins of expected magnitudes."""
         factors = self.stretch[clients] * self.doubt[clients]
-        expected = bins_of(self._magnitudes(clients, which) * factors[:, None], unit)
-        return Expectation(expected, Density.of(self.counts[which], unit))
+        return bins_of(self._magnitudes(clients, which) * factors[:, None], self.unit or 1.0)
+
+    def _moved(self, client: Tensor, contexts: np.ndarray) -> float:
+        """By which factor a client's `own` expectations are larger than when they were `contexts`."""
+        now = self._contexts(client, _OWN)[0]
+        known = (contexts > 0) & (now > 0)
+        octaves = (now[known].mean() - contexts[known].mean()) / 2 if known.any() else 0.0
+        return float(2.0**octaves)
 
     def _magnitudes(self, clients: Tensor, which: int) -> Tensor:
         """`[clients, dim]`, expected."""
