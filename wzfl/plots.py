@@ -293,7 +293,7 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
     if baseline.empty:
         return
     if column == "test_accuracy":
-        top = float(baseline.max())
+        top = float(rounds[column].max())  # of any seed, so that labels of the best stay inside
         axes.set_ylim(max(0.0, top - 0.45), min(1.0, top + 0.03))
     else:
         axes.set_ylim(0.97 * float(baseline.min()), 1.3 * float(baseline.max()))
