@@ -78,7 +78,7 @@ peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
 kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, three quarters of an hour
 	$(BIN)/python scripts/kill_sweeps.py
 
-interrupted: $(INSTALLED)  ## Kill make reproduce three times, and compare its tables with those in results/, an hour and a half
+interrupted: $(INSTALLED)  ## Kill make reproduce three times, and compare its tables with those in results/ of the same machine
 	$(BIN)/python scripts/interrupt_reproduce.py
 
 fuzz: $(INSTALLED)  ## Install atheris, and fuzz what decodes payloads, an hour (MINUTES=600: ten)
