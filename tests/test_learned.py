@@ -120,6 +120,22 @@ def test_residuals_are_drawn_as_they_are_distributed():
     assert kstest(again, chance_below).pvalue > 0.05
 
 
+@pytest.mark.parametrize("apart", [-8, 1, 64])
+def test_odds_of_a_bit_are_those_of_its_stretches(apart):
+    density, contexts, cell = laplace_density(), some_contexts(200), 0.3
+    places = np.random.default_rng(3).normal(size=200) * 20
+    zero = np.floor(places).astype(np.int64) - abs(apart) // 2
+    one, found = zero + apart, np.empty(200)
+    kernel.odds(zero, one, places, cell, contexts, density.tables, found)
+
+    def bits_of(start, index):
+        values = (start - places)[index : index + 1], np.full(1, float(abs(apart)))
+        return kernel.information(*values, cell, contexts[index : index + 1], density.tables)
+
+    expected = [bits_of(one, index) - bits_of(zero, index) for index in range(200)]
+    np.testing.assert_allclose(np.log2(found), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.0, 1.7])
 def test_by_how_much_residuals_are_larger_is_seen_in_coarse_cells(factor):
     density, contexts = laplace_density(), some_contexts()

@@ -199,15 +199,12 @@ class _Sample:
         model, places, numbers = self.density, self._places(cell), self._numbers(cell)
         planes = max(1, int(np.ceil(np.log2(4 * model.reach / cell + 2))))
         planes = min(planes, _MOST_PLANES)
-        starts, ratios, entropies = np.zeros(len(places), np.int64), np.empty(len(places)), []
+        starts, odds, entropies = np.zeros(len(places), np.int64), np.empty(len(places)), []
         for plane in reversed(range(planes)):
             zero, one = halves(places, starts, plane, planes)
-            kernel.log_ratios(
-                *((zero - places) * cell, (one - places) * cell),
-                *(2.0**plane * cell, self.contexts, model.tables, ratios),
-            )
+            kernel.odds(zero, one, places, cell, self.contexts, model.tables, odds)
             bits = (numbers >> plane) & 1 == 1
-            surprises = np.logaddexp(0, np.where(bits, ratios, -ratios)) / np.log(2)
+            surprises = np.log2(1 + np.where(bits, odds, 1 / odds))
             entropies.append(self._planned(surprises))
             starts = np.where(bits, one, zero)
         return entropies

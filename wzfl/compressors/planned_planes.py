@@ -140,11 +140,11 @@ class _Reader:
             told, start = message.bits[start : start + syndrome.size], start + syndrome.size
             zero, one = halves(self._places, starts, plane, self._planes)
             if syndrome.places is not None:
-                unit = self._cell / self._density.unit
-                kernel.log_ratios(
-                    *((zero - self._places) * unit, (one - self._places) * unit),
-                    *(2.0**plane * unit, self._contexts, self._density.tables, ratios),
+                kernel.odds(
+                    *(zero, one, self._places, self._cell / self._density.unit),
+                    *(self._contexts, self._density.tables, ratios),
                 )
+                np.log(ratios, out=ratios)
             for bits in syndrome.readings(told, ratios):
                 starts = np.where(bits, one, zero)
                 if not is_hashed or _check(starts >> plane) == checks[:HASH_BYTES]:

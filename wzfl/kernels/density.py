@@ -108,23 +108,37 @@ def explain(
 
 
 @compiled
-def log_ratios(
+def odds(
     zero: np.ndarray,
     one: np.ndarray,
-    width: float,
+    places: np.ndarray,
+    cell: float,
     contexts: np.ndarray,
     tables: np.ndarray,
-    ratios: np.ndarray,
+    found: np.ndarray,
 ) -> None:
-    """Fills `ratios`, log P(0) / P(1), of bits that say from where residuals lie within `width`, in units.
+    """Fills `found` with P(0) / P(1) of bits that say in which of two neighbouring stretches residuals lie.
 
-    float64 `zero` or `one`.
+    They begin at int64 `zero` and `one`, counted in cells, are as long as these are apart, and are seen
+    from float64 `places`; a cell is in units.
     """
     for index in range(len(zero)):
-        context = contexts[index]
-        chance_of_zero = _chance(zero[index], zero[index] + width, context, tables)
-        chance_of_one = _chance(one[index], one[index] + width, context, tables)
-        ratios[index] = np.log((chance_of_zero + _TINY) / (chance_of_one + _TINY))
+        context, zero_first = contexts[index], zero[index] < one[index]
+        left, right = min(zero[index], one[index]), max(zero[index], one[index])
+        middle = (right - places[index]) * cell
+        below_start = _below((left - places[index]) * cell, context, tables)
+        below_middle = _below(middle, context, tables)
+        below_end = _below(middle + (right - left) * cell, context, tables)
+        first, last = below_middle - below_start + _TINY, below_end - below_middle + _TINY
+        found[index] = first / last if zero_first else last / first
+
+
+@compiled
+def _below(residual: float, context: int, tables: np.ndarray) -> float:
+    """How likely one between 0 and this is, negative where this is; half of it is of its sign."""
+    bin, part = _place(abs(residual))
+    share = tables[_BELOW, context, bin] + part * tables[_SHARE, context, bin]
+    return np.copysign(0.5 * share, residual)
 
 
 @compiled
