@@ -1,6 +1,7 @@
 """The server's model of residuals, payloads that are planned from it, and what it learns of them."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -285,6 +286,16 @@ class Fleet:
         return float(error), failed, payloads
 
 
+def misled(compressor, payloads, public, dim=DIM):
+    """All hashes of the first client are wrong."""
+    one = public.rows(slice(0, 1))
+    (body,) = open_rows(compressor, payloads[:1], dim, one)
+    wrong = bytearray(body)
+    end = 1 + HASH_BYTES * sum(hashed(Plan.from_bytes(public.plans[0]).sent))
+    wrong[1:end] = bytes(255 - byte for byte in wrong[1:end])
+    return seal_rows(compressor, [bytes(wrong)], dim, one) + payloads[1:]
+
+
 def test_it_learns_where_the_energy_is():
     """Without any prediction, far beyond what a rotation allows: 0.13 at 2 bits."""
     fleet = Fleet(2)
@@ -318,17 +329,7 @@ def test_after_nothing_was_read_more_is_expected():
     for _ in range(4):
         fleet.step()
     caution = fleet.memory.spread.caution.clone()
-
-    def misled(payloads, public):
-        """All hashes of the first client are wrong."""
-        one = public.rows(slice(0, 1))
-        (body,) = open_rows(fleet.compressor, payloads[:1], DIM, one)
-        wrong = bytearray(body)
-        end = 1 + HASH_BYTES * sum(hashed(Plan.from_bytes(public.plans[0]).sent))
-        wrong[1:end] = bytes(255 - byte for byte in wrong[1:end])
-        return seal_rows(fleet.compressor, [bytes(wrong)], DIM, one) + payloads[1:]
-
-    _, failed, _ = fleet.step(misled)
+    _, failed, _ = fleet.step(partial(misled, fleet.compressor))
     assert failed[0]
     assert fleet.memory.spread.doubt[0] == 2
     assert fleet.memory.spread.caution[0] == min(2 * caution[0], 8)

@@ -40,7 +40,7 @@ def _told(federation: Federation, state: State, public: Public, ledger: BitLedge
     policy, device = federation.side_information, public.scale.device
     scales = policy.plan(state.side, torch.tensor(public.clients, device=device))
     if federation.models_residuals:
-        plans = _for_each(plan_for, federation, state, public)
+        plans = _for_each(_plan, federation, state, public)
         ledger.sent_down(plans)
         return replace(public, plans=tuple(plans))
     if federation.measures_scales:
@@ -64,8 +64,8 @@ def _for_each(
     return in_threads(lambda row: message(federation, state, public.rows(row)), rows)
 
 
-def plan_for(federation: Federation, state: State, public: Public) -> bytes:
-    """In which way a client is to send what the server's model does not tell; `public` is of it alone."""
+def _plan(federation: Federation, state: State, public: Public) -> bytes:
+    """In which way a client is to send what the server's model does not tell."""
     client = torch.tensor(public.clients, device=public.scale.device)
     model = federation.residual_model(state.side, client)
     assert isinstance(federation.compressor, Planned)

@@ -150,10 +150,9 @@ def _read(
     if federation.resends:
         for row in failed.nonzero()[:, 0].tolist():
             own = slice(row, row + 1)
-            vectors = updates[own], side[own], estimates[own]
-            again = sent_again(federation, state, public.rows(own), ledger, *vectors)
-            estimates[own] = again.estimate
-            payload_bytes[own] += again.size
+            vectors, before = (updates[own], side[own], estimates[own]), ledger.uplink_bits
+            estimates[own] = sent_again(federation, state, public.rows(own), ledger, *vectors)
+            payload_bytes[own] += (ledger.uplink_bits - before) // 8
     if federation.measures_scales:
         state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
 

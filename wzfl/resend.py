@@ -1,30 +1,16 @@
 """What a client sends again when the server could not use its payload."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from wzfl.compressors import Compressor, is_side_informed
+from wzfl.compressors import Compressor, is_planned, is_side_informed
 from wzfl.decoding import decode
-from wzfl.downlink import plan_for
 from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
-
-
-@dataclass(frozen=True, eq=False)
-class Again:
-    """What came of it.
-
-    Attributes:
-        estimate: `[1, dim]`.
-        size: bytes that the client sent.
-    """
-
-    estimate: Tensor
-    size: int
 
 
 def sent_again(
@@ -35,26 +21,25 @@ def sent_again(
     update: Tensor,
     side: Tensor,
     first: Tensor,
-) -> Again:
-    """Of one client; vectors are `[1, dim]`, `first` what its first payload left to estimate.
+) -> Tensor:
+    """The estimate of one client; vectors are `[1, dim]`, `first` what its first payload left to estimate.
 
     A server that plans has learned from the failure to expect more, and asks by a new plan. If what then
     comes can not be used either, or nothing is planned, it asks by a byte for the update coded alone.
     """
-    compressor, before = federation.compressor, ledger.uplink_bits
-    plan = plan_for(federation, state, public) if federation.models_residuals else b""
-    if plan:
-        planned = replace(public, plans=(plan,))
-        payloads = _asked(plan, compressor, update, planned, ledger)
-        clients = torch.tensor(public.clients, device=update.device)
-        model = federation.residual_model(state.side, clients)
+    compressor = federation.compressor
+    clients = torch.tensor(public.clients, device=update.device)
+    model = federation.residual_model(state.side, clients)
+    plans = compressor.plan(model, side) if model and is_planned(compressor) else [b""]
+    if plans[0]:
+        planned = replace(public, plans=tuple(plans))
+        payloads = _asked(plans[0], compressor, update, planned, ledger)
         first, failed = decode(compressor, payloads, side, planned, model)
         if not bool(failed):
-            return Again(first, (ledger.uplink_bits - before) // 8)
+            return first
     payloads = _asked(b"\x00", compressor, update, public.alone(), ledger)
     told = decode(compressor, payloads, torch.zeros_like(side), public.alone())[0]
-    estimate = told if compressor.unbiased else _between(first, told, compressor)
-    return Again(estimate, (ledger.uplink_bits - before) // 8)
+    return told if compressor.unbiased else _between(first, told, compressor)
 
 
 def _asked(
