@@ -417,13 +417,73 @@ def test_what_grows_for_long_is_expected():
     assert np.median(errors[-5:]) < 1.3 * np.median(errors[8:13])
 
 
-@pytest.mark.parametrize(("drift", "most"), [(0.03, 5e-7), (0.1, 6e-6)])
-def test_what_shrinks_once_is_not_expected_to_shrink_again(drift, most):
-    """As all clients' residuals do when predictions begin to help: expected magnitudes follow at once."""
-    fleet = Fleet(4, drift)
+@pytest.mark.parametrize(
+    ("bitrate", "drift", "most"),
+    [(2, 0.03, 4e-5), (2, 0.1, 2e-4), (2, 0.3, 2e-3), (4, 0.03, 5e-7), (4, 0.1, 6e-6)],
+)
+def test_predictions_come_into_use_without_a_failure(bitrate, drift, most):
+    """All clients' residuals shrink then: expected magnitudes follow at once, and shrink no further."""
+    fleet = Fleet(bitrate, drift)
     rounds = [fleet.step() for _ in range(14)]
+    assert fleet.memory.spread.predicted.all()
     assert not any(failed.any() for _, failed, _ in rounds)
     assert rounds[-1][0] < most
+
+
+def test_predictions_are_used_a_little_longer_than_it_takes_to_begin():
+    """Or a client near the limit would begin anew in every other round."""
+    fleet, between = Fleet(2, drift=0.45), set()
+    for _ in range(14):
+        before = fleet.memory.spread.predicted.clone()
+        _, failed, _ = fleet.step()
+        assert not failed.any()
+        ratios, now = (
+            fleet.memory.residual_rms / fleet.memory.update_rms,
+            fleet.memory.spread.predicted,
+        )
+        assert torch.equal(now, ratios < torch.where(before, 0.7, 0.5))
+        between |= set(now[(ratios > 0.5) & (ratios < 0.7)].tolist())
+    assert between == {False, True}
+
+
+class Listener:
+    """A server of some clients that send what they have."""
+
+    def __init__(self, policy):
+        self.updates = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
+        self.policy, self.memory = policy, policy.init(3, 100, torch.device("cpu"))
+
+    def hear(self, clients, understood=True):
+        """Of whom something was expected."""
+        some = torch.tensor(clients)
+        self.policy.plan(self.memory, some)
+        side = self.policy.predict(self.memory, some)
+        expected, estimates = side.any(dim=1).tolist(), self.updates[some] if understood else side
+        failed = torch.full((len(some),), not understood)
+        self.policy.learn(self.memory, some, side, estimates, failed, 1.0)
+        self.policy.finish(self.memory, estimates.mean(dim=0), len(some), 1.0)
+        return expected
+
+
+def test_of_who_is_forgotten_nothing_is_expected():
+    server = Listener(Learned(capacity=2))
+    used = [server.hear(clients) for clients in (*[[0, 1]] * 4, [0], [2], [1], [1], [1])]
+    assert used == [*[[False] * 2] * 3, [True] * 2, [True], [False], [False], [False], [True]]
+    server.hear([0])
+    server.hear([2])
+    server.hear([1], understood=False)
+    assert not server.memory.spread.predicted.any()
+
+
+def test_residuals_are_expected_to_be_those_from_what_is_predicted():
+    server = Listener(Learned())
+    while not server.hear([0])[0]:
+        usual = server.memory.spread.own.read([0])[0]
+    assert usual.mean() < 1e-3 * server.updates[0].square().mean()
+    server.updates = -server.updates
+    server.hear([0])
+    usual = server.memory.spread.own.read([0])[0]
+    torch.testing.assert_close(usual, server.updates[0].square(), rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2**0.25, 2**0.5, 5.0])

@@ -12,7 +12,8 @@ from wzfl.residual_model import ResidualModel
 from wzfl.side_information import Memory
 from wzfl.spread import Spread
 
-_HELPS = 0.25  # RMS of residuals, over that of updates, below which predictions are used
+# RMS of residuals, over that of updates, below which predictions come into use, and stay in use.
+_HELPS, _STILL_HELPS = 0.5, 0.7
 _FIRST_MARGIN = 0.1
 _MARGIN_STEP, _MARGINS = 0.2, (0.03, 0.5)  # where everything fails; least and largest
 
@@ -58,8 +59,7 @@ class Learned(Linear):
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`; nothing where history is hardly better."""
-        helps = memory.residual_rms[clients] < _HELPS * memory.update_rms[clients]
-        return self._weighted_sum(memory, clients) * helps[:, None]
+        return self._weighted_sum(memory, clients) * _spread(memory).predicted[clients][:, None]
 
     def model(self, memory: Memory, clients: Tensor) -> ResidualModel:
         """See `ModelsResiduals`."""
@@ -79,13 +79,27 @@ class Learned(Linear):
         if bool(alone.any()):
             residuals = estimates[alone] - expected[alone]
             for client, residual in zip(clients[alone].tolist(), residuals, strict=True):
-                _spread(memory).start_over(client, residual)
+                _spread(memory).start_over(client, residual.square())
+        mixed = self._weighted_sum(memory, clients)
         super().learn(memory, clients, expected, estimates, failed, gain)
+        self._judge(memory, clients, estimates, mixed)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
         super().finish(memory, mean, clients, gain)
         _spread(memory).finish()
+
+    def _judge(self, memory: Memory, clients: Tensor, estimates: Tensor, mixed: Tensor) -> None:
+        """Who is predicted from now on; `mixed` are the predictions there were, used or not."""
+        spread = _spread(memory)
+        used = spread.predicted[clients]
+        limits = torch.where(used, _STILL_HELPS, _HELPS) * memory.update_rms[clients]
+        helps = (memory.residual_rms[clients] < limits).tolist()
+        for row, (client, before) in enumerate(zip(clients.tolist(), used.tolist(), strict=True)):
+            variance = spread.planned.pop(client, 0.0)
+            if helps[row] != before:
+                residual = estimates[row] - (mixed[row] if helps[row] else 0.0)
+                spread.turn(client, residual.square() + variance, predicted=helps[row])
 
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
         planned = [client in _spread(memory).planned for client in clients.tolist()]

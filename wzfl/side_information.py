@@ -215,7 +215,7 @@ class Last:
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
-            memory.residual_rms[forgotten] = 0
+            memory.residual_rms[forgotten] = memory.update_rms[forgotten] = 0
         return self._scales(memory, clients)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:

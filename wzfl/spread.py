@@ -45,9 +45,11 @@ class Spread:
         stretch: `[population]`, by which factor the last residuals were larger than their running mean.
         doubt: `[population]`, by what expected magnitudes are multiplied because nothing was read.
         caution: `[population]`, by what the margin is multiplied.
+        predicted: `[population]`, whose residuals are from predictions; those of others are their updates.
         recent: by client, some of the residuals that were last read.
         heard: clients of the round.
-        planned: of these, whose planned payloads were decoded.
+        planned: by client whose planned payload was decoded, until it is learned from: variances `[dim]` of
+            what was read.
         counted: by client, what is to be added to `counts`, of residuals over their stretch.
         stretches: by client, that, over how much larger ones are expected since.
     """
@@ -61,9 +63,10 @@ class Spread:
     stretch: Tensor
     doubt: Tensor
     caution: Tensor
+    predicted: Tensor
     recent: dict[int, Recent] = field(default_factory=dict)
     heard: list[int] = field(default_factory=list)
-    planned: set[int] = field(default_factory=set)
+    planned: dict[int, Tensor] = field(default_factory=dict)
     counted: dict[int, np.ndarray] = field(default_factory=dict)
     stretches: dict[int, float] = field(default_factory=dict)
 
@@ -86,15 +89,15 @@ class Spread:
             stretch=torch.ones(population, device=device),
             doubt=torch.ones(population, device=device),
             caution=torch.ones(population, device=device),
+            predicted=torch.zeros(population, dtype=torch.bool, device=device),
         )
 
     def expect(self, clients: list[int]) -> None:
         """Makes room for the clients of a round."""
         for forgotten in self.own.admit(clients):
-            self.seen[forgotten] = False
+            self.seen[forgotten] = self.predicted[forgotten] = False
             self.recent.pop(forgotten, None)
         self.heard = clients
-        self.planned.clear()
 
     def model(self, clients: Tensor, margin: float) -> ResidualModel:
         """Of residuals that were expected one way or the other, whichever has told more."""
@@ -105,13 +108,14 @@ class Spread:
 
         def explain(row: int, starts: np.ndarray, widths: np.ndarray, stretch: float) -> np.ndarray:
             client = int(clients[row])
-            self.planned.add(client)
             recent = Recent(some, contexts[row][some], starts[some], widths[some], stretch)
             if recent.read:
                 stretch *= both[better].likeliest_stretch(recent)
                 recent = replace(recent, stretch=stretch)
             explained = [each.explain(row, starts, widths, stretch) for each in both]
             means, squares, _ = explained[better]
+            variances = torch.from_numpy((squares - means**2).clip(min=0))
+            self.planned[client] = variances.to(self.common)
             if recent.read:
                 self.counted[client] = np.stack([counts for *_, counts in explained])
                 self.recent[client] = recent
@@ -129,10 +133,16 @@ class Spread:
         margins = (margin * self.caution[clients]).tolist()
         return ResidualModel(both[better] if self.unit > 0 else None, recent, margins, explain)
 
-    def start_over(self, client: int, residual: Tensor) -> None:
-        """What came without a plan: a `residual` `[dim]`, and no cells."""
+    def start_over(self, client: int, squares: Tensor) -> None:
+        """What came without a plan: squared residuals `[dim]`, and no cells."""
         self.recent.pop(client, None)
-        self.add(client, residual.square())
+        self.add(client, squares)
+
+    def turn(self, client: int, squares: Tensor, *, predicted: bool) -> None:
+        """Residuals are from predictions now, or no longer; a client's last then had `squares` `[dim]`."""
+        self.predicted[client] = predicted
+        self.seen[client] = False
+        self.start_over(client, squares)
 
     def add(self, client: int, squares: Tensor) -> None:
         """Squared residuals `[dim]` of a client."""
