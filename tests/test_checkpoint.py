@@ -5,6 +5,7 @@ import resource
 import signal
 from collections import OrderedDict
 from contextlib import contextmanager
+from dataclasses import fields
 from functools import partial
 
 import numpy as np
@@ -21,7 +22,7 @@ from wzfl.linear import Linear
 from wzfl.partial_run import PartialRun
 from wzfl.results import RunFolder, load_clients, load_rounds
 from wzfl.server import Server
-from wzfl.side_information import Last, Mean
+from wzfl.side_information import Last, Mean, Memory
 from wzfl.simulation import simulate
 
 CPU = torch.device("cpu")
@@ -214,6 +215,18 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path, monkeypatch):
     checkpoint.save(path, {"a": 1})
     monkeypatch.undo()
     with pytest.raises(Unusable, match="got version 99; expected 1"):
+        checkpoint.load(path, CPU)
+
+
+def test_objects_that_other_code_wrote_are_named(tmp_path, monkeypatch):
+    path, memory = tmp_path / "state.safetensors", Learned().init(3, 10, CPU)
+    others = [field for field in fields(Memory) if field.name != "seen"]
+    monkeypatch.setattr(
+        checkpoint, "fields", lambda of: others if isinstance(of, Memory) else fields(of)
+    )
+    checkpoint.save(path, memory)
+    monkeypatch.undo()
+    with pytest.raises(Unusable, match=r"a Memory of own, .*; expected own, .*, seen, spread"):
         checkpoint.load(path, CPU)
 
 

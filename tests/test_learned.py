@@ -337,6 +337,19 @@ def test_after_nothing_was_read_more_is_expected():
     assert fleet.memory.spread.doubt[0] == 1
 
 
+def test_what_was_read_and_never_learned_is_not_taken_for_the_next():
+    """A payload may be refused after it was read."""
+    fleet = Fleet(2)
+    for _ in range(2):
+        fleet.step()
+    public, model, side = fleet.plan()
+    payloads = fleet.compressor.encode(fleet.updates, public)
+    fleet.compressor.decode_checked(payloads, side, public, model)
+    assert fleet.memory.spread.planned
+    fleet.plan()
+    assert not fleet.memory.spread.planned
+
+
 def test_nothing_is_planned_for_who_is_not_known():
     fleet = Fleet(2)
     fleet.clients = torch.tensor([0, 1, 3])

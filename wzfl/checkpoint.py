@@ -37,7 +37,7 @@ _CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 class Unusable(Exception):
-    """A checkpoint that is damaged, or of another version."""
+    """A checkpoint that is damaged, or written by other code."""
 
 
 def save(path: Path, state: Any) -> None:
@@ -63,7 +63,7 @@ def load(path: Path, device: torch.device) -> Any:
     """What was written, its tensors on `device`.
 
     Raises:
-        Unusable: the file is damaged, or of another version.
+        Unusable: the file is damaged, or written by other code.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -110,7 +110,12 @@ def _unpacked(packed: Any, tensors: dict[str, Tensor], device: torch.device) -> 
     if name in _CONTAINERS:
         return _CONTAINERS[name]([_unpacked(item, tensors, device) for item in content])
     each = _unpacked(content, tensors, device)
-    return History.of(each, device) if name == History.__name__ else _OBJECTS[name](**each)
+    if name == History.__name__:
+        return History.of(each, device)
+    expected = [field.name for field in fields(_OBJECTS[name])]
+    if sorted(each) != sorted(expected):
+        raise Unusable(f"a {name} of {', '.join(each)}; expected {', '.join(expected)}")
+    return _OBJECTS[name](**each)
 
 
 def _digest(tree: str, tensors: dict[str, Tensor]) -> str:

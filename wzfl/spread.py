@@ -98,6 +98,7 @@ class Spread:
             self.seen[forgotten] = self.predicted[forgotten] = False
             self.recent.pop(forgotten, None)
         self.heard = clients
+        self.planned.clear()  # payloads that were refused after all
 
     def model(self, clients: Tensor, margin: float) -> ResidualModel:
         """Of residuals that were expected one way or the other, whichever has told more."""
