@@ -28,6 +28,10 @@ class Learned(Linear):
     client's own history where clients differ, the average where batches are small. Nothing is planned for
     a client that was never heard, or is forgotten.
 
+    A client's history is used where it leaves about half of the update. Residuals from predictions p are
+    other ones than updates: when their use begins or ends, the square of each is expected to be what the last
+    would have been, (estimate - p)**2 and the posterior variance of the estimate.
+
     After a failure the client's margin on entropies doubles and then shrinks back; where nothing of an
     update was read, its residuals are expected to be twice as large. The margin of all follows
     `failure_rate`, as `Linear`'s on scales does.
