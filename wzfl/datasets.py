@@ -78,13 +78,12 @@ def torchvision_dataset(
         DataMissing: it is not in `data_dir` and can not be downloaded.
         InputError: its files can not be read.
     """
-    import torchvision
-
-    source = getattr(torchvision.datasets, cls)
     root = Path(data_dir)
 
     def split(train: bool) -> tuple[Tensor, Tensor]:
-        data = _open(source, name, root, train)
+        import torchvision
+
+        data = _open(getattr(torchvision.datasets, cls), name, root, train)
         _check_published(name, cls, root)
         images = torch.as_tensor(np.asarray(data.data))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)

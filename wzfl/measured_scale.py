@@ -12,7 +12,7 @@ from math import sqrt
 
 import numpy as np
 import torch
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from wzfl.errors import PayloadError
@@ -32,7 +32,7 @@ def margin(size: int, dim: int) -> float:
     """
     if size >= dim:
         return 1.0
-    return sqrt(size / float(chi2.ppf(_TOO_SMALL, size)))
+    return sqrt(size / 2 / float(gammaincinv(size / 2, _TOO_SMALL)))
 
 
 def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:

@@ -5,8 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.signal import fftconvolve
-from scipy.stats import skellam
+from scipy.special import ive
 from torch import Tensor
 
 from wzfl.compressors.modulo import SUMS
@@ -63,15 +62,15 @@ def covered(count: int, overflow: float, at_once: int = 1) -> int:
 def _threshold(expected: float) -> int:
     """What the squared differences exceed in one of a million payloads with `expected` overflows.
 
-    Overflows either way are Poisson, so their sums are Skellam distributed.
+    Overflows either way are Poisson, so their sums are Skellam distributed: k has the chance
+    exp(-2 m) I_k(2 m), with m overflows either way expected (Skellam 1946).
     """
     if expected < 1e-9:
         return 0
     difference = np.arange(-127, 128)
-    chance = skellam.pmf(difference, *[expected / CHECK_BYTES / 2] * 2)
+    chance = ive(abs(difference), expected / CHECK_BYTES)
     squared = np.bincount(difference**2, weights=chance)
-    total = squared
-    for _ in range(CHECK_BYTES - 1):
-        total = fftconvolve(total, squared)
+    size = 2**16  # more than the squares of CHECK_BYTES differences add up to
+    total = np.fft.irfft(np.fft.rfft(squared, size) ** CHECK_BYTES, size)
     exceeded = 1 - np.cumsum(total)
     return int(np.argmax(exceeded <= _FALSE_ALARM))
