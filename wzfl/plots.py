@@ -280,9 +280,11 @@ def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> N
             markersize=3, markevery=max(1, len(bits) // 6),
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=shade, alpha=0.15, linewidth=0)
-        top = 0 if mean[0] > mean[-1] else -1  # where curves are apart
+        falls = mean[0] > mean[-1]
+        top = 0 if falls else -1  # where curves are apart
+        above = 11 if falls and place % 2 else 4  # points; curves begin at one height
         axes.annotate(
-            f"{bitrate:g}", (bits[top], mean[top]), (0, 4), textcoords="offset points",
+            f"{bitrate:g}", (bits[top], mean[top]), (0, above), textcoords="offset points",
             color=shade, fontsize=7, ha="center",
         )  # fmt: skip
 
