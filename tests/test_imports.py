@@ -1,6 +1,8 @@
 """Who imports whom, as docs and design have it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,17 @@ def test_hydra_and_wandb_stay_at_the_edge():
         found = imports(path)
         assert "hydra" not in found or path.name == "config.py", path
         assert "wandb" not in found or path.name == "tracking.py", path
+
+
+def test_a_run_starts_without_what_only_reports_or_downloads_need():
+    """Each takes a tenth of a second or more to import, in every process of a sweep."""
+    late = ["scipy.stats", "scipy.signal", "torchvision", "sklearn", "matplotlib", "wandb"]
+    code = (
+        "import sys, wzfl; [wzfl.build_compressor(name) for name in ('wyner_ziv', 'eden')]; "
+        f"import train; print(*sys.modules.keys() & set({late}))"
+    )
+    scripts = str(PACKAGE.parent / "scripts")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=scripts, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
