@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,14 @@ def test_a_changed_source_is_decoded_again(tree):
     image_folder("pets", "pets", tree, **COLOUR)
     Image.fromarray(np.full((4, 4, 3), 9, np.uint8)).save(tree / "pets/train/cat/9.png")
     assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 7
+
+
+def test_what_is_cached_does_without_torchvision(mnist, monkeypatch):
+    root, _, _ = mnist
+    data = torchvision_dataset("mnist", "MNIST", root, **PLAIN)
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # to import it now fails
+    again = torchvision_dataset("mnist", "MNIST", root, **PLAIN)
+    torch.testing.assert_close(again.train_x, data.train_x, rtol=0, atol=0)
 
 
 def test_a_damaged_cache_is_made_again(tree):

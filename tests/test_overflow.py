@@ -8,7 +8,7 @@ from wzfl.compressors.overflow import CHECK_BYTES, _threshold
 
 
 def exceeds(limit, expected):
-    """The chance that squared differences exceed a limit, pairs of bytes after pairs of bytes."""
+    """The chance that four squared differences exceed a limit, two and two together."""
     difference = np.arange(-127, 128)
     chance = skellam.pmf(difference, *[expected / CHECK_BYTES / 2] * 2)
     pair = np.bincount(

@@ -70,7 +70,7 @@ def _threshold(expected: float) -> int:
     difference = np.arange(-127, 128)
     chance = ive(abs(difference), expected / CHECK_BYTES)
     squared = np.bincount(difference**2, weights=chance)
-    size = 2**16  # more than the squares of CHECK_BYTES differences add up to
+    size = 2 ** (CHECK_BYTES * 127**2).bit_length()  # more than squares add up to
     total = np.fft.irfft(np.fft.rfft(squared, size) ** CHECK_BYTES, size)
     exceeded = 1 - np.cumsum(total)
     return int(np.argmax(exceeded <= _FALSE_ALARM))
