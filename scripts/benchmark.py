@@ -26,6 +26,7 @@ from wzfl.environment import describe_environment
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS
 from wzfl.plots import save
+from wzfl.products import library
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -67,18 +68,28 @@ def main() -> None:
         "memory": memory,
     }
     for part in arguments.parts:
-        commit = describe_environment(torch.device("cpu"))["git_commit"]
+        of_what = commit_and_machine()  # before, as the tree may change meanwhile
         rows = measure[part](arguments)
         if not rows:
             print(f"{part}: nothing was measured; what {folder} has of it stays", flush=True)
             continue
-        table = pd.DataFrame(rows).assign(commit=commit)
+        table = pd.DataFrame(rows).assign(**of_what)
         table.to_csv(folder / f"{part}.csv", index=False)
         if part == "growth":
             save(growth_figure(table), folder, "growth")
     path = folder / "benchmark.md"
     path.write_text(summary(folder))
     print(path)
+
+
+def commit_and_machine() -> dict[str, str | None]:
+    """That every row tells of: parts may be measured at several commits, and on several machines."""
+    here = describe_environment(torch.device("cpu"))
+    machine = (
+        f"{here['processor']}, {here['cores']} cores, Python {here['python']}, torch {torch.__version__},"
+        f" products of matrices by {library()}"
+    )
+    return {"commit": here["git_commit"], "machine": machine}
 
 
 def rounds(arguments: argparse.Namespace) -> list[dict[str, object]]:

@@ -1,19 +1,16 @@
 """What benchmarks measured, as tables and a figure."""
 
-import platform
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.environment import describe_environment
+from wzfl.markdown import values
 from wzfl.plots import in_order, label, look, style
-from wzfl.products import library
 
 PEERS = ("fedjax", "pfl", "flower")
 WORKLOADS = {
@@ -29,12 +26,9 @@ LARGE = {"clients": 30, "cnn_clients": 10, "dimension": 10**7}
 
 def summary(folder: Path) -> str:
     """Medians and ratios of what has been measured, as Markdown."""
-    machine = describe_environment(torch.device("cpu"))
     parts = [
         "# Speed\n",
-        f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
-        f" torch {torch.__version__}, products of matrices by {library()}. Medians; seconds of every"
-        " repetition are in the CSV files. Made by `make benchmark`.\n",
+        "Medians; seconds of every repetition are in the CSV files. Made by `make benchmark`.\n",
     ]
     tables = {
         "rounds": round_table,
@@ -49,24 +43,19 @@ def summary(folder: Path) -> str:
         if path.is_file():
             rows = pd.read_csv(path, keep_default_na=False)
             title, frame = table(rows)
-            commit = f"Measured at commit {', '.join(rows.commit.unique())}.\n"
-            parts += [f"## {title}\n", commit, frame.to_markdown(index=False, floatfmt=".4g"), ""]
+            where = f"{values(rows.machine)}, commit {values(rows.commit)}.\n"
+            parts += [f"## {title}\n", where, frame.to_markdown(index=False, floatfmt=".4g"), ""]
     return "\n".join(parts)
 
 
 def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    times = 1000 * table.pivot_table("seconds", "workload", "system", aggfunc="median")
-    quartiles = [
-        1000 * table.pivot_table("seconds", "workload", "system", aggfunc=partial(quantile, q))
-        for q in (0.25, 0.75)
-    ]
+    low, times, high = (quantiles(table, q) for q in (0.25, 0.5, 0.75))
     frame = pd.DataFrame({"work": [WORKLOADS[name] for name in times.index]})
     for system in ("wzfl", *PEERS):
         if system in times:
-            low, high = (table[system] for table in quartiles)
             frame[f"{system} ms"] = [
                 f"{m:.0f} ({a:.0f}-{b:.0f})"
-                for m, a, b in zip(times[system], low, high, strict=True)
+                for m, a, b in zip(times[system], low[system], high[system], strict=True)
             ]
     others = [system for system in PEERS if system in times]
     if others:
@@ -75,17 +64,21 @@ def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     return "A round without compression, median (quartiles)", frame
 
 
-def quantile(q: float, values: pd.Series) -> float:
-    return float(values.quantile(q))
+def quantiles(table: pd.DataFrame, q: float) -> pd.DataFrame:
+    """Of milliseconds, by workload, in the order of `WORKLOADS`, and system."""
+    of = partial(pd.Series.quantile, q=q)
+    found = table.pivot_table("seconds", "workload", "system", aggfunc=of)
+    return 1000 * found.reindex([name for name in WORKLOADS if name in found.index])
 
 
 def compressed_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     times = table.pivot_table("seconds", "compressor", "workload", aggfunc="median")
     times = times.loc[["none", *COMPRESSORS]]
     frame = pd.DataFrame({"compressor": times.index})
-    for workload in times:
-        frame[f"{workload} ms"] = (1000 * times[workload]).round().astype(int).tolist()
-        frame[f"{workload} ratio"] = (times[workload] / times[workload]["none"]).round(2).tolist()
+    for workload in (name for name in WORKLOADS if name in times):
+        name = WORKLOADS[workload].partition(":")[0]
+        frame[f"{name}, ms"] = (1000 * times[workload]).round().astype(int).tolist()
+        frame[f"{name}, ratio"] = (times[workload] / times[workload]["none"]).round(2).tolist()
     return "A round at 2 bits per coordinate, real bytes both ways, and its ratio to float32", frame
 
 

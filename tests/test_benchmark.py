@@ -1,4 +1,5 @@
 import json
+import os
 from argparse import Namespace
 
 import benchmark
@@ -11,6 +12,9 @@ import benchmark_tables
 import pandas as pd
 import pytest
 import torch
+
+from wzfl.environment import processor
+from wzfl.products import library
 
 
 def printed_objects(printed):
@@ -45,12 +49,30 @@ def test_the_summary_has_medians_and_ratios(tmp_path):
         for system, seconds in times.items()
         for each in seconds
     ]
-    pd.DataFrame(rows).assign(commit="a1b2").to_csv(tmp_path / "rounds.csv", index=False)
+    pd.DataFrame(rows).assign(commit="a1b2", machine="a CPU").to_csv(
+        tmp_path / "rounds.csv", index=False
+    )
     text = benchmark_tables.summary(tmp_path)
     assert "| FedSGD, MLP: 20 clients, one gradient each on 64 examples | 20 (15-25) |" in text
     assert "| 40 (40-40) |" in text
-    assert "Measured at commit a1b2.\n" in text
+    assert "\na CPU, commit a1b2.\n" in text
     assert " 0.5 |" in text
+
+
+def test_workloads_are_in_order_whatever_the_order_of_the_rows(tmp_path):
+    """One says `the same` of the one before it."""
+    rows = [
+        {"workload": workload, "system": "wzfl", "compressor": compressor, "seconds": 0.01}
+        for workload in sorted(benchmark_tables.WORKLOADS)
+        for compressor in benchmark.ALL
+    ]
+    table = pd.DataFrame(rows).assign(commit="a1b2", machine="a CPU")
+    for part in ("rounds", "compressed"):
+        table.to_csv(tmp_path / f"{part}.csv", index=False)
+    text = benchmark_tables.summary(tmp_path)
+    places = [text.index(meaning) for meaning in benchmark_tables.WORKLOADS.values()]
+    assert places == sorted(places)
+    assert text.index("FedSGD, MLP, ratio") < text.index("FedSGD, CNN, ms")
 
 
 def test_the_summary_has_a_coordinate_s_time_by_bitrate(tmp_path):
@@ -67,7 +89,9 @@ def test_the_summary_has_a_coordinate_s_time_by_bitrate(tmp_path):
         for (compressor, bitrate), seconds in times.items()
         for direction, each in zip(("encode", "decode"), seconds, strict=True)
     ]
-    pd.DataFrame(rows).assign(commit="a1b2").to_csv(tmp_path / "rates.csv", index=False)
+    pd.DataFrame(rows).assign(commit="a1b2", machine="a CPU").to_csv(
+        tmp_path / "rates.csv", index=False
+    )
     text = benchmark_tables.summary(tmp_path)
     assert "one of 1000 coordinates" in text
     assert "| compressor   | 1         | 2         | 4         |" in text
@@ -113,7 +137,7 @@ def test_the_code_of_eden_s_authors_is_timed_where_there_is_a_clone(monkeypatch,
     theirs = table[table.version != ""]
     assert set(theirs.compressor) == {"eden of its authors"}
     assert len(theirs) == 2 * 5
-    table.assign(commit="a1b2").to_csv(tmp_path / "codecs.csv", index=False)
+    table.assign(commit="a1b2", machine="a CPU").to_csv(tmp_path / "codecs.csv", index=False)
     text = benchmark_tables.summary(tmp_path)
     assert "| eden of its authors |" in text
     assert text.index("| copy ") < text.index("| topk ") < text.index("| eden of its authors |")
@@ -124,13 +148,26 @@ def test_a_part_that_measures_nothing_keeps_what_was_measured_before(call, monke
     (tmp_path / "benchmark").mkdir()
     before = tmp_path / "benchmark" / "memory.csv"
     before.write_text(
-        "precision,capacity,seed,test_accuracy,side_information_error,commit\nint8,,0,0.8,1.2,abc\n"
+        "precision,capacity,seed,test_accuracy,side_information_error,commit,machine\n"
+        "int8,,0,0.8,1.2,abc,a CPU\n"
     )
     status, printed = call(benchmark, "--parts", "memory", "growth", "--results-dir", str(tmp_path))
     assert status == 0
     assert f"memory: nothing was measured; what {before.parent} has of it stays" in printed
     assert "growth: nothing was measured" in printed
     assert "int8" in (tmp_path / "benchmark" / "benchmark.md").read_text()
+
+
+def test_rows_tell_on_which_machine_they_were_measured(call, monkeypatch, tmp_path):
+    """Parts of one folder may be of several."""
+    done = {"precision": "int8", "capacity": "", "seed": 0, "test_accuracy": 0.8}
+    monkeypatch.setattr(benchmark, "run", lambda command: [done | {"side_information_error": 1.2}])
+    status, _printed = call(benchmark, "--parts", "memory", "--results-dir", str(tmp_path))
+    assert status == 0
+    (machine,) = set(pd.read_csv(tmp_path / "benchmark" / "memory.csv").machine)
+    assert machine.startswith(f"{processor()}, {os.cpu_count()} cores, Python ")
+    assert machine.endswith(f"products of matrices by {library()}")
+    assert f"\n{machine}, commit " in (tmp_path / "benchmark" / "benchmark.md").read_text()
 
 
 def test_a_system_that_fails_is_left_out(capsys):
@@ -204,6 +241,7 @@ def test_growth_has_exponents_and_a_figure(tmp_path):
             "seconds": 1e-6 * 10 ** (1.05 * power),
             "peak_memory_bytes": 2**30,
             "commit": "a1b2",
+            "machine": "a CPU",
         }
         for what in ("clients", "dimension", "population")
         for power in (7, 7.5, 8)
