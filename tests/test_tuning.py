@@ -15,11 +15,13 @@ from wzfl.summary import load_sweep
 from wzfl.tuning import _loss, best_step_sizes, tuning_losses
 
 TUNE = Path(step_sizes.__file__).parents[1] / "results" / "tune"
-TUNED = {
-    "tune_cifar": [
-        f"accuracy_cifar_{regime}" for regime in ("by_class_100", "iid_100", "iid_32", "iid_full")
-    ],
-}  # others are of their own experiment
+_MNIST_IID = [f"accuracy_mnist_iid_{batch}" for batch in (64, 600, "full")]
+TUNED = {  # others are of their own experiment alone
+    "tune_mnist_by_class": ["mnist_by_class", "accuracy_mnist_by_class_600"],
+    "tune_mnist_iid": ["mnist_iid", *_MNIST_IID],
+    "tune_accuracy_mnist_iid": _MNIST_IID,
+    "tune_cifar": [f"accuracy_cifar_iid_{batch}" for batch in (32, 100, "full")],
+}
 
 
 @pytest.fixture
