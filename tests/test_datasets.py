@@ -106,6 +106,17 @@ def test_a_changed_source_is_decoded_again(tree):
     assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 7
 
 
+def test_more_classes_than_a_byte_tells_apart(tmp_path):
+    names = [f"c{label:03}" for label in range(300)]
+    for path in (tmp_path / part / name for part in ("many/train", "many/test") for name in names):
+        path.mkdir(parents=True)
+        Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path / "0.png")
+    for _ in range(2):  # decoded, and from the cache
+        data = image_folder("many", "many", tmp_path, **COLOUR)
+        assert data.classes == 300
+        assert data.test_y.tolist() == list(range(300))
+
+
 def test_what_is_cached_does_without_torchvision(mnist, monkeypatch):
     root, _, _ = mnist
     data = torchvision_dataset("mnist", "MNIST", root, **PLAIN)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 _SECONDS_TO_CONNECT = 15.0
 # MD5 of files that torchvision, which checks all that it downloads and CIFAR-10 always, reads unchecked.
 _PUBLISHED = {
@@ -249,7 +249,7 @@ def _folder(root: Path, cls: str) -> Path:
 def _cached(
     name: str, root: Path, source: Path, split: Callable[[bool], tuple[Tensor, Tensor]]
 ) -> dict[str, Tensor]:
-    """The four tensors, as uint8, from a cache if its source has not changed since.
+    """The four tensors, images as uint8, from a cache if its source has not changed since.
 
     The cache lies beside the data or, where that can not be written, in the user's cache folder.
     """
@@ -262,7 +262,7 @@ def _cached(
     tensors: dict[str, Tensor] = {}
     for part in ("train", "test"):
         x, y = split(part == "train")
-        tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.uint8)}
+        tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.int32)}
     for folder in _cache_folders(root):
         try:
             _save(tensors, folder / f"{name}-{_state(source)}.safetensors")
