@@ -1,12 +1,15 @@
 """A run that goes on from a checkpoint is the run that was never interrupted."""
 
+import errno
 import gzip
+import os
 import resource
 import signal
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,14 +158,49 @@ def test_a_table_with_other_columns_is_not_believed(folders):
     assert tables(killed) == tables(whole)
 
 
-@pytest.mark.parametrize(
-    "change", [{"environment": {"code": "2"}}, {"config": {"seed": 1}}], ids=["code", "config"]
-)
-def test_what_other_code_or_another_config_began_is_not_continued(folders, change):
+def test_what_other_code_began_is_not_continued_and_it_is_said_why(folders, caplog):
     _, killed = folders
     settings = federation("wyner_ziv")
     train(killed, settings, 11)
-    assert train(killed, settings, **change) == 0
+    other = dict.fromkeys(ENVIRONMENT, "other")
+    assert train(killed, settings, environment=other | {"cores": 2}) == 0
+    named = ", ".join(sorted({*ENVIRONMENT, "cores"} - {"git_commit"}))
+    assert f"run {killed.id} starts anew: {named} changed" in caplog.text
+
+
+def test_another_commit_or_sweep_of_the_same_code_goes_on(folders):
+    whole, killed = folders
+    settings = federation("wyner_ziv")
+    train(whole, settings)
+    train(killed, settings, 11, environment=ENVIRONMENT | {"git_commit": "a1"})
+    environment = ENVIRONMENT | {"git_commit": "a1+changes"}
+    assert (
+        train(killed, settings, environment=environment, config=CONFIG | {"sweep": "later"}) == 10
+    )
+    assert tables(killed) == tables(whole)
+    assert "sweep: later" in (killed.path / "config.yaml").read_text()
+
+
+def test_checkpoints_are_there_until_the_run_is_finished(folders, monkeypatch):
+    _, killed = folders
+    settings = federation("wyner_ziv")
+
+    def replace(source, target, rename=os.replace):
+        if Path(target) == killed.path:
+            raise OSError(errno.EACCES, "permission denied")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.replace", replace)
+        with pytest.raises(InputError, match="results can not be written"):
+            train(killed, settings)
+    assert train(killed, settings) > 0
+    assert sorted(path.name for path in killed.path.iterdir()) == [
+        "clients.csv.gz",
+        "config.yaml",
+        "metadata.json",
+        "rounds.csv",
+    ]
 
 
 def test_two_checkpoints_are_kept(tmp_path):

@@ -7,6 +7,7 @@ came after the last whole checkpoint is computed again, and comes out the same.
 import csv
 import gzip
 import json
+import logging
 import os
 import shutil
 import zlib
@@ -38,6 +39,8 @@ COLUMNS = (
     "refused",
     "seconds",
 )
+log = logging.getLogger(__name__)
+
 _CONFIG = "config.yaml"
 _KEPT = 2  # checkpoints: if one is damaged, there is that before it
 
@@ -63,17 +66,16 @@ class PartialRun:
     def begin(self, config: Mapping[str, Any], state: State) -> None:
         """Starts the run's files, or goes on with those of a killed run, whose state `state` becomes.
 
-        That only where config and environment are what they were, so that what comes is what would have
-        come; else the files are removed.
+        That only where code, versions and hardware are what they were, so that what comes is what would
+        have come; else the files are removed. What is computed is the same as long as the folder's id is.
         """
-        described = yaml.safe_dump(dict(config), sort_keys=False)
         with _writing(self.path):
-            if self._text(_CONFIG) == described and self._resume(state):
-                return
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.path.mkdir()
-            _write_csv(self.path / ROUNDS, COLUMNS, [])
-            _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
+            if not self._resume(state):
+                shutil.rmtree(self.path, ignore_errors=True)
+                self.path.mkdir()
+                _write_csv(self.path / ROUNDS, COLUMNS, [])
+                _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
+            described = yaml.safe_dump(dict(config), sort_keys=False)
             (self.path / _CONFIG).write_text(described)
 
     def record(
@@ -110,9 +112,9 @@ class PartialRun:
         described = dict(metadata) | {"environment": dict(self.environment)}
         with _writing(self.path):
             (self.path / "metadata.json").write_text(json.dumps(described, indent=2) + "\n")
-            for _, path in self._checkpoints():
+            os.replace(self.path, self.folder.path)  # first: until then checkpoints are needed
+            for path in self.folder.path.glob("round_*"):
                 path.unlink()
-            os.replace(self.path, self.folder.path)
 
     def _keep(self, state: State) -> None:
         contents = {"environment": dict(self.environment), "state": state.contents()}
@@ -125,7 +127,10 @@ class PartialRun:
         for round, path in self._checkpoints():
             try:
                 contents = checkpoint.load(path, state.server.weights.device)
-                if contents["environment"] != self.environment:
+                if changed := self._changed(contents["environment"]):
+                    log.warning(
+                        "run %s starts anew: %s changed", self.folder.id, ", ".join(changed)
+                    )
                     return False
                 tables = [
                     _until(round, self.path / ROUNDS, COLUMNS),
@@ -140,14 +145,16 @@ class PartialRun:
             return True
         return False
 
+    def _changed(self, before: Mapping[str, Any]) -> list[str]:
+        """What is not as it was; a commit that leaves the package's files alone changes nothing."""
+        now = self.environment
+        keys = (before.keys() | now.keys()) - {"git_commit"}
+        return sorted(key for key in keys if before.get(key) != now.get(key))
+
     def _checkpoints(self) -> list[tuple[int, Path]]:
         """Round and file of each, the latest first."""
         paths = self.path.glob("round_*.safetensors")
         return sorted(((int(path.stem.split("_")[1]), path) for path in paths), reverse=True)
-
-    def _text(self, name: str) -> str | None:
-        path = self.path / name
-        return path.read_text() if path.is_file() else None
 
 
 @contextmanager
