@@ -96,6 +96,37 @@ def test_where_everything_is_lost_nothing_changes_but_bits_were_sent():
         assert all(client["age"] != client["age"] for client in record["clients"])
 
 
+@dataclass(frozen=True)
+class Late:
+    """What the second half of the clients send comes too late."""
+
+    def deliver(self, payloads, public):
+        early = [client < CLIENTS // 2 for client in public.clients]
+        return [(payload,) * here for payload, here in zip(payloads, early, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("wyner_ziv", Mean(waves=2)),
+        ("wyner_ziv", Linear(waves=2)),
+        ("learned_slepian_wolf", Learned(waves=2)),
+    ],
+)
+def test_a_wave_of_which_nothing_comes_teaches_nothing(name, side):
+    """As if nobody had been asked in it."""
+    waves = federation(name, side=side, channel=Late())
+    state = started(waves)
+    for round in range(1, 6):
+        assert run_round(waves, state, round)["lost"] == CLIENTS - CLIENTS // 2
+    alone = federation(name, side=replace(side, waves=1), channel=Late())
+    expected = started(alone)
+    for round in range(1, 6):
+        run_round(alone, expected, round)
+    torch.testing.assert_close(state.side.common, expected.side.common)
+    torch.testing.assert_close(state.side.margin, expected.side.margin)
+
+
 @pytest.mark.parametrize("side", [Last(), Last(sketch=16), Linear(sketch=16), Linear(sketch=0)])
 def test_damaged_payloads_are_refused_and_nothing_is_learned_of_them(side):
     settings = federation("wyner_ziv", side=side, channel=Faulty(corruption=1))
@@ -106,6 +137,8 @@ def test_damaged_payloads_are_refused_and_nothing_is_learned_of_them(side):
     everyone = torch.arange(CLIENTS)
     assert not settings.side_information.predict(state.side, everyone).any()
     assert not state.side.seen.any()
+    scales = torch.tensor([client["scale"] for client in record["clients"]])
+    assert bool(scales.isnan().all()) == (side.sketch > 0)  # else they were told one
 
 
 @pytest.mark.parametrize(
@@ -150,6 +183,8 @@ def test_an_acknowledgement_is_charged():
     faulty, _ = run(federation("diana", channel=Faulty(loss=0.5)), rounds=1)
     perfect, _ = run(federation("diana"), rounds=1)
     assert faulty[0]["downlink_bits"] - perfect[0]["downlink_bits"] == 8 * CLIENTS
+    unable, _ = run(federation("diana", shards=spoiled([2])), rounds=1)
+    assert unable[0]["downlink_bits"] == perfect[0]["downlink_bits"]
 
 
 def spoiled(clients):
@@ -172,6 +207,7 @@ def test_a_client_whose_update_is_not_finite_sends_nothing(name):
     assert records[-1]["test_accuracy"] > 0.9
     (client,) = [client for client in records[3]["clients"] if client["lost"]]
     assert (client["client"], client["uplink_bits"]) == (2, 0)
+    assert all(loss < 4 for loss in column(records, "train_loss"))  # that of the others
 
 
 def test_where_no_update_is_finite_the_run_has_diverged():

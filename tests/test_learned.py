@@ -248,6 +248,18 @@ def test_of_who_is_forgotten_nothing_is_expected():
     assert not server.memory.spread.predicted.any()
 
 
+def test_of_whom_a_round_has_no_place_for_nothing_is_kept():
+    """Three clients take part, and two are remembered: the last two."""
+    server = Listener(Learned(capacity=2))
+    spread = server.memory.spread
+    for _ in range(4):
+        server.hear([0, 1, 2])
+        assert spread.seen.tolist() == [False, True, True]
+        assert not spread.predicted.any()
+        torch.testing.assert_close(spread.common, spread.own.read([1, 2]).mean(dim=0))
+    assert spread.stretch[0] == spread.doubt[0] == 1
+
+
 def test_residuals_are_expected_to_be_those_from_what_is_predicted():
     server = Listener(Learned())
     for _ in range(3):

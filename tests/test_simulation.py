@@ -13,6 +13,7 @@ from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.learned import Learned
+from wzfl.linear import Linear
 from wzfl.models import logistic, mlp
 from wzfl.server import Server
 from wzfl.side_information import Last, Mean, Zero
@@ -232,10 +233,28 @@ def test_divergence_stops_the_run():
         run(federation(), rounds=400, lr=1e38)
 
 
+def test_so_do_weights_that_a_step_took_beyond_float32():
+    """By updates that were finite."""
+    settings = federation()
+    server = Server(settings.model.init(0) + 1e38, partial(torch.optim.SGD, lr=1e38))
+    state = State.initial(settings, server)
+    server.step(torch.full((settings.model.dim,), -10.0))
+    with pytest.raises(Diverged, match="the weights that round 1 starts from are not finite"):
+        run_round(settings, state, 1)
+
+
 @pytest.mark.parametrize("count", [0, CLIENTS + 1])
 def test_more_clients_than_there_are_can_not_take_part(count):
     with pytest.raises(wzfl.InputError, match=f"clients_per_round must be 1 to {CLIENTS}"):
         federation(clients_per_round=count)
+
+
+@pytest.mark.parametrize("side", [Mean(), Linear()])
+def test_votes_are_no_mean_to_learn_from(side):
+    with pytest.raises(wzfl.InputError, match="majority_vote does not give"):
+        federation("wyner_ziv", side=side, aggregation="majority_vote")
+    federation("signsgd", bitrate=1, side=side, aggregation="majority_vote")  # has no use for it
+    federation("wyner_ziv", aggregation="majority_vote")
 
 
 @pytest.mark.parametrize(("rounds", "eval_every"), [(0, 1), (1, 0)])

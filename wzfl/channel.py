@@ -41,8 +41,8 @@ class Faulty:
         loss: share of payloads that do not arrive before the round ends.
         corruption: share of those that arrive with a bit flipped.
         duplication: share of those that arrive twice.
-        confusion: share of those that arrive under the name of the next client of the round, before
-            that one's own.
+        confusion: share of those that arrive under the name of the next of the clients that are handled
+            together, before that one's own.
     """
 
     loss: float = 0.0

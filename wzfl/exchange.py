@@ -79,8 +79,10 @@ def _exchange(
     if all_arrive:
         state.client_memory[_places(public)] = learned
         return parts
-    # Clients are told, by a byte each, whether they were understood; if not, they keep what they had.
-    parts[0].ledger.sent_down([b"\x00"] * len(payloads))
+    # Where payloads can be lost clients are told, by a byte each, whether they were understood; if not,
+    # they keep what they had. Who sent nothing, not being able to, knows that.
+    if not isinstance(federation.channel, Perfect):
+        parts[0].ledger.sent_down([b"\x00"] * len(payloads))
     understood = ~torch.cat([part.lost for part in parts])
     clients = torch.tensor(public.clients, device=updates.device)
     state.client_memory[clients[understood]] = learned[understood]
@@ -122,7 +124,8 @@ def _first_read(
             return replace(part, refused=part.refused + refused)
         except PayloadError:
             refused += 1
-    return Exchanged.nothing(sent, torch.zeros_like(updates), energy, public.scale, refused)
+    scale = torch.full_like(energy, torch.nan) if federation.measures_scales else public.scale
+    return Exchanged.nothing(sent, torch.zeros_like(updates), energy, scale, refused)
 
 
 def _read(

@@ -12,10 +12,11 @@ from wzfl.client import ClientWork, Shard
 from wzfl.compressors import Compressor, Planned, SideInformed, is_side_informed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientMemory, ServerMemory
+from wzfl.linear import Linear
 from wzfl.models import Model
 from wzfl.residual_model import ResidualModel
 from wzfl.server import Server
-from wzfl.side_information import Memory, ModelsResiduals, SideInformation
+from wzfl.side_information import Mean, Memory, ModelsResiduals, SideInformation
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,13 @@ class Federation:
             raise InputError(
                 f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
                 f" got {self.clients_per_round}"
+            )
+        averages = isinstance(self.side_information, Mean | Linear)
+        if self.aggregation == "majority_vote" and averages and is_side_informed(self.compressor):
+            raise InputError(
+                f"side_information={type(self.side_information).__name__.lower()} learns from the mean of"
+                " updates, which majority_vote does not give; take server.aggregation=mean, or"
+                " side_information=last"
             )
         models = isinstance(self.side_information, ModelsResiduals)
         if models and not isinstance(self.compressor, Planned):

@@ -33,8 +33,10 @@ def run_round(
     What was observed is numbers, and `clients`, the records of `client_records`.
 
     Raises:
-        Diverged: no client has a finite update.
+        Diverged: the weights are not finite, or no client's update is.
     """
+    if not bool(state.server.weights.isfinite().all()):
+        raise Diverged(f"the weights that round {round} starts from are not finite")
     ledger, sampled = BitLedger(), _sample(federation, round)
     received = _waves(federation, state, round, sampled, ledger, observe is not None)
     if observe is not None:
@@ -50,11 +52,12 @@ def run_round(
     ledger.join(received.ledger)
     examples = [len(federation.shards[client].y) for client in sampled]
     weights = torch.tensor(examples).double()
+    known = ~observed["losses"].isnan()
     record = {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
-        "train_loss": float(observed["losses"] @ weights / weights.sum()),
+        "train_loss": float(observed["losses"][known] @ weights[known] / weights[known].sum()),
         "nmse": mean_ratio(observed["error"], energy),
         "side_information_error": mean_ratio(observed["side_error"], energy),
         "decode_failures": int(observed["failed"].sum()),
@@ -77,7 +80,7 @@ def _waves(
 ) -> Received:
     """What comes of a round's clients, asked in as many waves as the side information wants."""
     policy = federation.side_information
-    received = Received(Aggregate(federation.aggregation))
+    received, heard = Received(Aggregate(federation.aggregation)), 0
     waves = min(policy.waves, len(sampled))
     ends = [len(sampled) * wave // waves for wave in range(waves + 1)]
     for start, end in pairwise(ends):
@@ -90,9 +93,11 @@ def _waves(
             [federation.shards[client] for client in clients],
             [batch_seed(federation.seed, round, client) for client in clients],
         )
-        received.join(receive(federation, state, cohort, public, watch))
-        heard = end - int(received.observed()["lost"].sum())
-        if heard:
+        wave = receive(federation, state, cohort, public, watch)
+        new = len(clients) - int(wave.observed()["lost"].sum())
+        heard += new
+        received.join(wave)
+        if new:
             gain = federation.residual_gain(state.side)
             policy.finish(state.side, received.aggregate.result(), heard, gain)
     return received
@@ -110,8 +115,8 @@ def simulate(
     """One record per round after `state`'s, up to `rounds`; `state` is then that after the round.
 
     `test_loss` and `test_accuracy` are there every `eval_every` rounds and at the end. `train_loss` is
-    that of the weights which the round started from, the test columns those of the weights which it
-    ended with.
+    that of the weights which the round started from, or the mean over clients' local steps from there, the
+    test columns those of the weights which it ended with.
     """
     if rounds < 1 or eval_every < 1:
         raise InputError(f"rounds and eval_every must be at least 1; got {rounds} and {eval_every}")

@@ -119,7 +119,8 @@ class Spread:
             self.planned[client] = variances.to(self.common)
             if recent.read:
                 self.counted[client] = np.stack([counts for *_, counts in explained])
-                self.recent[client] = recent
+                if client in self.own.places:
+                    self.recent[client] = recent
                 self.add(client, torch.from_numpy(squares))
                 moved = self._moved(clients[row : row + 1], both[_OWN].contexts[row])
                 self.stretches[client] = stretch / moved
@@ -141,12 +142,14 @@ class Spread:
 
     def turn(self, client: int, squares: Tensor, *, predicted: bool) -> None:
         """Residuals are from predictions now, or no longer; a client's last then had `squares` `[dim]`."""
-        self.predicted[client] = predicted
+        self.predicted[client] = predicted and client in self.own.places
         self.seen[client] = False
         self.start_over(client, squares)
 
     def add(self, client: int, squares: Tensor) -> None:
-        """Squared residuals `[dim]` of a client."""
+        """Squared residuals `[dim]` of a client; of one for whom a round has no place nothing is kept."""
+        if client not in self.own.places:
+            return
         squares = squares.to(self.common.device, torch.float32)
         self.own.move(client, squares, self.pace if self.seen[client] else 1.0)
         self.seen[client] = True
