@@ -210,6 +210,15 @@ def test_a_client_whose_update_is_not_finite_sends_nothing(name):
     assert all(loss < 4 for loss in column(records, "train_loss"))  # that of the others
 
 
+@pytest.mark.parametrize("name", ["none", "wyner_ziv", "qsgd"])
+def test_nor_does_one_whose_update_is_too_large_for_sums_of_it(name):
+    every = shards()
+    every[2] = Shard(1e33 * every[2].x, every[2].y)
+    records, server = run(federation(name, shards=every), rounds=1)
+    assert column(records, "lost") == [1]
+    assert server.weights.abs().max() < 1e3
+
+
 def test_where_no_update_is_finite_the_run_has_diverged():
     with pytest.raises(Diverged, match="no update of round 1 is finite"):
         run(federation("none", shards=spoiled(range(CLIENTS))))

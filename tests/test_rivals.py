@@ -210,6 +210,26 @@ def test_elias_coded_qsgd_takes_the_bits_that_theory_says():
     assert levels >= dim**0.5
 
 
+@pytest.mark.parametrize(("dim", "bitrate"), [(10, 4), (15, 4), (30, 2), (40, 2)])
+def test_elias_coded_qsgd_sends_something_of_short_vectors_too(dim, bitrate):
+    """Whose header alone takes what they may."""
+    updates, public = gaussian(1000, dim), Public(0, 0, range(1000))
+    payloads = QSGDElias(bitrate).encode(updates, public)
+    estimates = QSGDElias(bitrate).decode(payloads, updates, public)
+    assert estimates.any(dim=1).all()
+    assert max(map(len, payloads)) <= bitrate * dim / 8 + 8 + 1 + OVERHEAD_BYTES
+
+
+@pytest.mark.parametrize("rotation", [True, False])
+def test_daq_takes_zero_for_less_than_everything(rotation):
+    """Its range is the lowest, and the side information is cut off there."""
+    updates, public = torch.zeros(1, 1000), Public(0, 1, (0,), torch.tensor([1e-3]))
+    payloads = DAQ(rotation).encode(updates, public)
+    assert (
+        float(DAQ(rotation).decode(payloads, 1e-3 * gaussian(1, 1000), public).abs().max()) < 1e-30
+    )
+
+
 @pytest.mark.parametrize("kind", ADVERSARIES)
 @pytest.mark.parametrize("rotation", [True, False])
 def test_k_level_meets_its_variance_bound(kind, rotation):

@@ -187,14 +187,42 @@ def test_a_right_scale_is_never_called_wrong():
         assert not failed.any()
 
 
-def test_clipping_keeps_the_planned_distance():
-    compressor, updates = WynerZiv(2, on_failure="clip"), gaussian(0)
-    side = updates + gaussian(1, 5.0)
-    payloads = compressor.encode(updates, planned(0.1))
-    estimates, failed = compressor.decode_checked(payloads, side, planned(0.1))
+@pytest.mark.parametrize("magnitude", [2.0**-100, 1.0, 2.0**100])
+def test_clipping_keeps_the_planned_distance(magnitude):
+    compressor, updates = WynerZiv(2, on_failure="clip"), gaussian(0, magnitude)
+    side = updates + gaussian(1, 5.0 * magnitude)
+    public = planned(0.1 * magnitude)
+    payloads = compressor.encode(updates, public)
+    estimates, failed = compressor.decode_checked(payloads, side, public)
     assert failed.all()
-    distance = torch.linalg.vector_norm(estimates - side, dim=1)
+    distance = torch.linalg.vector_norm((estimates - side) / magnitude, dim=1)
     torch.testing.assert_close(distance, torch.full((CLIENTS,), 0.1 * DIM**0.5))
+
+
+@pytest.mark.parametrize("magnitude", [1e-30, 1.0])
+@pytest.mark.parametrize(("rounding", "reach"), [("dither", None), ("stochastic", 2.628)])
+@pytest.mark.parametrize("bits", [4, 14, 15, 16])
+def test_a_client_s_own_reach_covers_its_largest_coordinate(bits, rounding, reach, magnitude):
+    """However the scale, largest / reach, was rounded."""
+    clients = 4000
+    compressor = WynerZiv(bits, rounding, reach=reach, rotation=False)
+    updates = torch.randn(clients, 4, generator=torch.Generator().manual_seed(bits)) * magnitude
+    public = planned(0.0, clients)
+    payloads = compressor.encode(updates, public)
+    estimates, failed = compressor.decode_checked(payloads, torch.zeros_like(updates), public)
+    assert not failed.any()
+    errors = (estimates - updates).abs().amax(dim=1) / updates.abs().amax(dim=1)
+    assert errors.max() < 4 / 2**bits
+
+
+@pytest.mark.parametrize("rotation", [True, False])
+def test_the_smallest_numbers_are_read(rotation):
+    """Whose scale is rounded to 0."""
+    compressor, update = WynerZiv(4, rotation=rotation), torch.zeros(1, 50)
+    update[0, 3] = 1e-45
+    public = planned(0.0, 1)
+    estimates = compressor.decode(compressor.encode(update, public), torch.zeros(1, 50), public)
+    assert float(estimates.abs().max()) < 1e-40
 
 
 def test_an_unplanned_client_is_decoded_without_side_information():

@@ -65,7 +65,7 @@ def pack_signs(values: Tensor) -> list[memoryview]:
     """One string per row of `values` `[clients, count]`: a bit each, 1 where it is below 0."""
     if not values.is_cpu:
         return pack(values < 0, 1)
-    return [string.data for string in np.packbits((values < 0).numpy(), axis=1)]
+    return [string.data for string in np.packbits((values < 0).contiguous().numpy(), axis=1)]
 
 
 def unpack_signs(

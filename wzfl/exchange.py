@@ -26,6 +26,7 @@ Result = TypeVar("Result")
 # Coordinates at once. On a CPU few enough for the shared cache, and enough for threads not to wait for
 # each other: whoever returns from a compiled kernel needs Python's lock.
 _CHUNK = {"cpu": 2**21, "cuda": 2**27}
+_TOO_LARGE = 2.0**200  # |update|**2; float32 ends at 2**128, and codecs scale sums of coordinates
 
 
 class Diverged(ArithmeticError):
@@ -37,8 +38,8 @@ def exchange(
 ) -> list[Exchanged]:
     """Sends `updates` `[clients, dim]`; `state` learns of it.
 
-    Clients are those of `public`, in order over the parts. A client whose update is not finite sends
-    nothing, and its update becomes 0.
+    Clients are those of `public`, in order over the parts. A client whose update is not finite, or so
+    large that sums of it may not be, sends nothing, and its update becomes 0.
     """
 
     def some(rows: slice) -> list[Exchanged]:
@@ -60,6 +61,7 @@ def _exchange(
     federation: Federation, state: State, updates: Tensor, public: Public
 ) -> list[Exchanged]:
     energy = energies(updates)
+    energy = torch.where(energy < _TOO_LARGE, energy, torch.nan)
     able = energy.isfinite()
     all_arrive = isinstance(federation.channel, Perfect) and bool(able.all())
     if not all_arrive:

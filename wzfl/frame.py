@@ -48,6 +48,8 @@ def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
     """
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise PayloadError(f"a payload is bytes; got {type(payload).__name__}")
+    if isinstance(payload, memoryview) and not (payload.contiguous and payload.itemsize == 1):
+        raise PayloadError("a payload is bytes; got a memoryview of something else")
     if len(payload) < OVERHEAD_BYTES:
         raise PayloadError(f"got {len(payload)} bytes; a frame alone takes {OVERHEAD_BYTES}")
     got = _HEADER.unpack_from(payload)

@@ -11,6 +11,7 @@ from wzfl.compressors.envelope import (
     check_choice,
     check_sizes,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_rows,
@@ -54,7 +55,7 @@ class Cast:
         return seal_rows(self, strings, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         if self.format == "float16":
             check_sizes(bodies, [values_size(dim, 16)] * len(bodies))

@@ -13,6 +13,7 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     checked,
+    dim_of,
     finite,
     float32_bytes,
     float32_rows,
@@ -74,7 +75,7 @@ class Correlated:
         return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         allocation = self._allocation(dim)
         sizes = [_RANGE_BYTES, *allocation.sizes]
         range_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_parts
+from wzfl.compressors.envelope import check_sizes, checked, dim_of, finite, open_rows, seal_parts
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
@@ -42,7 +42,9 @@ class DAQ:
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
         updates = checked(updates, public)
         rotated = rotate(updates, public) if self.rotation else updates
-        rungs = torch.frexp(rotated.abs().amax(dim=1)).exponent.clamp_min(_LOWEST_EXPONENT)
+        largest = rotated.abs().amax(dim=1)
+        rungs = torch.frexp(largest).exponent.where(largest > 0, _LOWEST_EXPONENT)
+        rungs = rungs.clamp_min(_LOWEST_EXPONENT)
         above = self._thresholds(rungs, updates.shape[1], public) <= rotated.double()
         told = [bytes([rung - _LOWEST_EXPONENT]) for rung in rungs.tolist()]
         return seal_parts(self, zip(told, pack(above, 1), strict=True), updates.shape[1], public)
@@ -54,7 +56,7 @@ class DAQ:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`; no row ever fails."""
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [1 + packed_size(dim, 1)] * len(bodies))
         rungs = torch.tensor([body[0] + _LOWEST_EXPONENT for body in bodies], device=side.device)

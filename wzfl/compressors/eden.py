@@ -16,6 +16,7 @@ from wzfl.compressors.envelope import (
     ask_bytes,
     check_bitrate,
     check_choice,
+    dim_of,
     finite,
     seal_parts,
     unchecked,
@@ -84,7 +85,7 @@ class Eden:
         return seal_parts(self, zip(scales(), *symbols, strict=True), dim, public, arrivals)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         allocation = self._allocation(dim)
         sizes = [_SCALE_BYTES, *allocation.sizes]
         (scale_bytes, *symbols), check = unchecked_parts(self, payloads, sizes, dim, public)

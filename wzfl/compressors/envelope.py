@@ -74,7 +74,7 @@ def open_floats(
     compressor: Compressor, payloads: Sequence[bytes], side: Tensor, public: Public
 ) -> Tensor:
     """The inverse of `seal_floats`, of the shape of `side` and on its device, or a `PayloadError`."""
-    dim = side.shape[1]
+    dim = dim_of(side, public)
     bodies = unchecked_rows(compressor, payloads, dim, public)
     rows = unframed_floats(payloads, dim, _agreed(compressor, public), side.device)
     if rows is not None:
@@ -98,7 +98,17 @@ def _shaped(updates: Tensor, public: Public) -> Tensor:
             f"updates are on {updates.device}, public on {public.scale.device};"
             " move one of them with .to()"
         )
-    return updates.float()
+    return updates.detach().float()
+
+
+def dim_of(side: Tensor, public: Public) -> int:
+    """Coordinates of what a decoder is to estimate, as told by its side information, or an `InputError`."""
+    if side.ndim != 2 or len(side) != len(public.clients):
+        raise InputError(
+            f"side information must be [clients, dim], for {len(public.clients)} clients; got"
+            f" {tuple(side.shape)}"
+        )
+    return side.shape[1]
 
 
 def seal_rows(

@@ -13,6 +13,7 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_rows,
@@ -100,8 +101,9 @@ class LearnedSlepianWolf:
         model: ResidualModel | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed` and, for `model`, `Planned`."""
-        estimates, failed = torch.empty_like(side), []
-        for row, body in enumerate(open_rows(self, payloads, side.shape[1], public)):
+        dim, failed = dim_of(side, public), []
+        estimates = torch.empty(side.shape, device=side.device)
+        for row, body in enumerate(open_rows(self, payloads, dim, public)):
             one, expected = public.rows(slice(row, row + 1)), side[row : row + 1]
             if public.plans[row]:
                 estimate, misread = self._read_planned(body, row, expected, one, model)

@@ -16,6 +16,7 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     check_sizes,
+    dim_of,
     finite,
     float32_bytes,
     float32_rows,
@@ -81,7 +82,7 @@ class QSGD:
         return seal_parts(self, parts, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         count = self._count(dim)
         norm_bytes = 4 * ceil(count / self.bucket)

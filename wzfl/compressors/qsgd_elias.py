@@ -15,6 +15,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_rows,
@@ -67,7 +68,7 @@ class QSGDElias:
         return seal_rows(self, [self._body(*pair) for pair in pairs], dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         estimates = torch.from_numpy(
             np.stack([_from_bytes(body, dim, self.code) for body in bodies])
@@ -83,7 +84,10 @@ class QSGDElias:
             lengths = lengths_by_digits(self.code)
             return kernel.coded_bits(magnitudes, step, noise, LARGEST - 2, lengths)
 
-        budget = self.bitrate * len(update) - 8 * _HEADER.size
+        whole = self.bitrate * len(update)
+        budget = max(
+            whole - 8 * _HEADER.size, whole / 2
+        )  # short vectors are more than their header
         step = _smallest(lambda step: min(bits(step)) <= budget, float(magnitudes.max()))
         few, many = bits(step)
         levels = _levels(magnitudes, step, noise)

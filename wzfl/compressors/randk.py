@@ -12,6 +12,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_sizes,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_rows,
@@ -62,7 +63,7 @@ class RandK:
         return seal_rows(self, strings, dim, public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         kept = self._kept(dim)
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [values_size(kept, self.value_bits)] * len(bodies))

@@ -9,6 +9,7 @@ from torch import Tensor
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
 from wzfl.compressors.envelope import (
     checked,
+    dim_of,
     float32_bytes,
     float32_rows,
     open_parts,
@@ -40,7 +41,7 @@ class ScaledSign:
         return seal_parts(self, parts, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         sizes = [_SCALE_BYTES, packed_size(dim, 1)]
         scale_bytes, signs = open_parts(self, payloads, sizes, dim, public)
         return unpack_signs(signs, dim, side.device) * float32_rows(scale_bytes, side.device)

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
-from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows, unchecked
+from wzfl.compressors.envelope import check_sizes, dim_of, open_rows, seal_rows, unchecked
 from wzfl.public import Public
 
 
@@ -32,7 +32,7 @@ class SignSGD:
         return seal_rows(self, strings, updates.shape[1], public)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [packed_size(dim, 1)] * len(bodies))
         return unpack_signs(bodies, dim, side.device)

@@ -17,6 +17,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_rows,
@@ -105,7 +106,7 @@ class SlepianWolf:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`."""
-        bodies = open_rows(self, payloads, side.shape[1], public)
+        bodies = open_rows(self, payloads, dim_of(side, public), public)
         return self.read(bodies, side, public)
 
     def read(self, bodies: list[memoryview], side: Tensor, public: Public) -> tuple[Tensor, Tensor]:

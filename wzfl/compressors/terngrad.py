@@ -13,6 +13,7 @@ from wzfl.compressors.envelope import (
     check_choice,
     check_sizes,
     checked,
+    dim_of,
     float32_bytes,
     float32_rows,
     open_rows,
@@ -81,7 +82,7 @@ class TernGrad:
         )
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         start = 4 * ceil(dim / self._bucket(dim))
         for body in bodies:

@@ -14,6 +14,7 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     checked,
+    dim_of,
     finite,
     open_rows,
     seal_parts,
@@ -75,7 +76,7 @@ class TopK:
         return self._sealed(positions, strings, dim, public), decoded
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         kept = _affordable(dim, self.bitrate, self.value_bits)
         bodies = open_rows(self, payloads, dim, public)
         size = values_size(kept, self.value_bits)

@@ -18,6 +18,7 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     check_rows,
+    dim_of,
     finite,
     seal_parts,
     split,
@@ -28,7 +29,7 @@ from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.errors import InputError, PayloadError
 from wzfl.host import Arrivals, ask
-from wzfl.norms import rms
+from wzfl.norms import energies, rms
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import posterior_energy
@@ -132,7 +133,7 @@ class WynerZiv:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`."""
-        dim = side.shape[1]
+        dim = dim_of(side, public)
         allocation = self._allocation(dim)
         bodies = unchecked_rows(self, payloads, dim, public)
         planned = all(public.is_planned)
@@ -237,8 +238,9 @@ class WynerZiv:
         """The residuals, and what is left of those of rows that `failed`."""
         factor = torch.zeros_like(scale)
         if self.on_failure == "clip":
-            planned = scale * residual.shape[1] ** 0.5
-            factor = (planned / torch.linalg.vector_norm(residual, dim=1)).clamp_max(1)
+            planned = scale.double() * residual.shape[1] ** 0.5
+            norms = energies(residual).sqrt().clamp_min(1e-300)
+            factor = (planned / norms).clamp_max(1).float()
         return residual * torch.where(failed, factor, 1)[:, None]
 
     def _allocation(self, dim: int) -> Allocation:
@@ -254,7 +256,7 @@ class WynerZiv:
     def _rotate_back(self, vectors: Tensor, public: Public, added: Tensor | None = None) -> Tensor:
         if self.rotation:
             return rotate_back(vectors, public, added=added)
-        return vectors if added is None else vectors + added
+        return vectors if added is None else vectors + added.float()
 
     def _own_scale(self, rotated: Tensor, rows: Tensor) -> Tensor:
         """Scales for these rows of the updates themselves."""
@@ -263,7 +265,8 @@ class WynerZiv:
         widths = self._allocation(rotated.shape[1]).widths
         reach = min(self._cubes.reach(bits) for bits, _ in widths)
         largest = rotated[rows].abs().amax(dim=1)
-        return largest / torch.full_like(largest, reach)  # a GPU divides by a number less exactly
+        scale = largest / torch.full_like(largest, reach)  # a GPU divides by a number less exactly
+        return scale * (1 + 2.0**-22)  # for the largest to lie within, however this was rounded
 
     @property
     def _cubes(self) -> Cubes:
