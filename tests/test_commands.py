@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import rate_distortion
 import train
 import yaml
 from conftest import SCRIPTS, finished, started
+
+from wzfl.config import conf_dir
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
@@ -143,6 +146,20 @@ def test_bad_input_is_one_message_without_a_traceback(command, arguments, messag
     assert message in printed
     assert "Traceback" not in printed
     assert finished("results") == []
+
+
+@pytest.mark.parametrize(
+    "group", sorted({path.parent.name for path in conf_dir().glob("*/*.yaml")})
+)
+def test_what_is_no_choice_of_a_group_is_refused_with_those_there_are(call, group):
+    choices = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    script = rate_distortion if group == "source" else train
+    status, printed = call(script, f"{group}={choices[0]}s")
+    assert status == 2
+    assert f"Could not find '{group}/{choices[0]}s'" in printed
+    assert printed.split(f"Available options in '{group}':")[1].split()[: len(choices)] == choices
+    assert "Traceback" not in printed
+    assert not Path("results").exists()
 
 
 def test_a_sweep_goes_on_after_a_run_that_can_not(command):
