@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from rate_distortion_figures import TABLE
 from run_command import run_command
 
-from wzfl.config import build, conf_dir
+from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
 from wzfl.environment import compute_deterministically, exit_with_parent
 from wzfl.errors import InputError
@@ -38,7 +38,8 @@ def main(config: DictConfig) -> None:
         exit_with_parent()
         os.chdir(settings.runtime.cwd)  # a cluster's processes may start elsewhere
     compute_deterministically()
-    check_command(config, settings.job.config_name)
+    command = settings.job.config_name
+    check_command(config, command, settings_of(command))
     torch.set_num_threads(config.threads)
     source: Source = build(config.source)
     # What is wrong with the source is no matter of the compressor, so it is asked first. Recordings

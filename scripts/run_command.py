@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from wzfl.config_values import no_such_setting
 from wzfl.errors import InputError
 
 # What the launchers of joblib, submitit and Ray then raise, by name: not all of them are installed.
@@ -26,7 +28,7 @@ def run_command(main: Callable[[], object]) -> None:
     try:
         main()
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_told(error)}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if type(error).__name__ not in _KILLED:
@@ -37,3 +39,13 @@ def run_command(main: Callable[[], object]) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _told(error: Exception) -> str:
+    """The error's message; of a key that is not there, Hydra's advises to add it, which nobody would read."""
+    cause = error.__cause__
+    parent = getattr(cause, "parent_node", None)
+    absent = isinstance(cause, ConfigAttributeError | ConfigKeyError)
+    if absent and isinstance(parent, DictConfig):
+        return no_such_setting(str(cause.key), parent)
+    return str(error)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from wzfl.client import Shard
 from wzfl.compressors import Compressor, SideInformed
-from wzfl.config import build, conf_dir
+from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
 from wzfl.datasets import Dataset, to_device
 from wzfl.environment import (
@@ -125,7 +125,8 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
 
 def used_settings(config: DictConfig) -> dict[str, Any]:
     """The resolved config, without what this run does not use."""
-    check_command(config, HydraConfig.get().job.config_name)
+    command = HydraConfig.get().job.config_name
+    check_command(config, command, settings_of(command))
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     compressor = build(config.compressor)

@@ -1,10 +1,11 @@
 """No value of conf/ is taken that its target can not use."""
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from wzfl import InputError
-from wzfl.config import build, conf_dir, load_group
+from wzfl.config import build, conf_dir, load_group, settings_of
 from wzfl.config_values import check_command
 
 GROUPS = ("dataset", "partition", "model", "client", "channel", "tracking", "side_information")
@@ -72,7 +73,20 @@ def test_numbers_are_numbers(wrong):
     ],
 )
 def test_what_belongs_to_no_group_is_held_to_what_a_command_takes(key, wrong):
-    check_command(OmegaConf.create(COMMAND), "train")
+    check_command(OmegaConf.create(COMMAND), "train", COMMAND)
     config = OmegaConf.create({**COMMAND, key: wrong})
     with pytest.raises(InputError, match=rf"^{key} must be .*; got .*; see conf/train.yaml"):
-        check_command(config, "train")
+        check_command(config, "train", COMMAND)
+
+
+@pytest.mark.parametrize("command", ["train", "record_updates", "rate_distortion"])
+def test_the_settings_of_a_command_are_those_that_hydra_composes(command):
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        assert set(compose(command)) == settings_of(command) - {"experiment"}
+
+
+@pytest.mark.parametrize("key", ["bitrat", "record_round"])
+def test_a_setting_that_a_command_does_not_have_is_refused(key):
+    config = OmegaConf.create({"bitrate": 2, "record_rounds": [5], key: 3})
+    with pytest.raises(InputError, match=rf"^no such setting {key}; did you mean {key}[es]\?$"):
+        check_command(config, "record_updates", settings_of("record_updates"))

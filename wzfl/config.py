@@ -22,6 +22,19 @@ def conf_dir() -> Path:
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
 
 
+def settings_of(command: str) -> set[str]:
+    """The keys of conf/<command>.yaml, its groups among them."""
+    content = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{command}.yaml"), resolve=False)
+    assert isinstance(content, dict)
+    keys = {str(key) for key in content}
+    for entry in content["defaults"]:
+        if isinstance(entry, Mapping):
+            keys |= {group for group in entry if not group.startswith("override ")}
+        elif entry != "_self_":
+            keys |= settings_of(entry)
+    return keys - {"defaults", "hydra"}
+
+
 def compressor_names() -> list[str]:
     """What `build_compressor` knows."""
     return sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))

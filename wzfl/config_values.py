@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from pkgutil import resolve_name
 from typing import Annotated, Any
@@ -38,12 +39,15 @@ _OF_COMMANDS: Mapping[str, Any] = {
 }
 
 
-def check_command(config: DictConfig, file: str) -> None:
-    """Holds the values that belong to no group to what a command takes.
+def check_command(config: DictConfig, file: str, known: Collection[str]) -> None:
+    """Holds the values that belong to no group to what a command takes, whose `known` settings these are.
 
     Raises:
-        InputError: one does not fit.
+        InputError: one does not fit, or is none of them.
     """
+    for key in config:
+        if key not in known:
+            raise InputError(no_such_setting(str(key), config))
     for key, hint in _OF_COMMANDS.items():
         if key in config:
             _check(key, config[key], TypeAdapter(hint, config=_STRICT), f"conf/{file}.yaml")
@@ -64,6 +68,25 @@ def check_arguments(config: DictConfig) -> None:
             check_arguments(value)
         elif key in adapters:
             _check(_full_key(config, str(key)), value, adapters[str(key)], described_in(config))
+
+
+def no_such_setting(key: str, config: DictConfig) -> str:
+    """What to say of a key that is not expected in this part of a config, with what may have been meant."""
+    full = _full_key(config, key)
+    beside = {str(each): _full_key(config, str(each)) for each in config if each != key}
+    elsewhere = {path.split(".")[-1]: path for path in _paths(config._get_root()) if path != full}
+    for paths in (beside, elsewhere):
+        if close := get_close_matches(key, paths, n=1):
+            return f"no such setting {full}; did you mean {paths[close[0]]}?"
+    return f"no such setting {full}; --help lists those there are"
+
+
+def _paths(node: Any) -> Iterator[str]:
+    """The full keys of all below a node of a config, but of what is Hydra's."""
+    for key in node if isinstance(node, DictConfig) else ():
+        if key != "hydra":
+            yield _full_key(node, str(key))
+            yield from _paths(node._get_node(key))
 
 
 def described_in(config: DictConfig) -> str:
