@@ -51,20 +51,26 @@ def main(config: DictConfig) -> None:
         exit_with_parent()
         os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's processes may start elsewhere
     compute_deterministically()
-    settings = used_settings(config)
-    folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
     try:
-        with folder.claimed():
-            if folder.finished:
-                log.info("run %s is already in %s", folder.id, folder.path)
-            else:
-                train(config, settings, folder)
+        folder = carry_out(config)
     except InputError as error:
         if _in_sweep():
             log.error("error: run %s: %s", " ".join(HydraConfig.get().overrides.task), error)
         raise
     if _in_sweep():
         SweepFolder(Path(HydraConfig.get().sweep.dir)).mark(HydraConfig.get().job.num, folder.id)
+
+
+def carry_out(config: DictConfig) -> RunFolder:
+    """The folder of the run that a config describes, which is trained unless it is there."""
+    settings = used_settings(config)
+    folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
+    with folder.claimed():
+        if folder.finished:
+            log.info("run %s is already in %s", folder.id, folder.path)
+        else:
+            train(config, settings, folder)
+    return folder
 
 
 def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> None:

@@ -174,6 +174,18 @@ def test_a_sweep_goes_on_after_a_run_that_can_not(command):
     assert len(finished("results")) == 1
 
 
+def test_a_sweep_names_every_run_that_can_not(command):
+    sweep = ["hydra/launcher=basic", "compressor=eden,none,wyner_ziv_e8", "bitrate=9"]
+    status, printed = command("-m", *QUICK, *sweep)
+    assert status == 2
+    failed = [line for line in printed.splitlines() if line.startswith("error: run ")]
+    assert [line.split("bitrate=9 ")[-1][:25] for line in failed] == [
+        "is out of range for eden:",
+        "is out of range for wyner",
+    ]
+    assert len(finished("results")) == 1
+
+
 def test_a_diverged_run_is_recorded_as_such(command):
     settings = ["server.optimizer.lr=1e38", "rounds=60", "compressor=none"]
     status, printed = command(*QUICK, *settings)
