@@ -60,6 +60,21 @@ def test_numbers_are_numbers(wrong):
 
 
 @pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([0.9], "have more items"),
+        ([0.9, 0.99, 0.999], "have at most 2 items"),
+        (0.9, "be a valid "),
+    ],
+)
+def test_pairs_are_pairs(wrong, message):
+    config = OmegaConf.create({"server": load_group("server", "adam")})
+    config.server.optimizer.betas = wrong
+    with pytest.raises(InputError, match=rf"^server.optimizer.betas must {message}.*; got "):
+        build(config.server.optimizer)
+
+
+@pytest.mark.parametrize(
     ("key", "wrong"),
     [
         ("rounds", 0),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import SchemaError
+from pydantic_core import ErrorDetails, SchemaError
 
 from wzfl.errors import InputError
 
@@ -118,5 +118,12 @@ def _check(key: str, value: Any, adapter: TypeAdapter[Any], file: str) -> None:
     try:
         adapter.validate_json(json.dumps(plain))  # in which a list may be a tuple
     except ValidationError as error:
-        what = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise InputError(f"{key} must be {what}; got {plain!r}; see {file}") from error
+        what = _expected(error.errors()[0])
+        raise InputError(f"{key} must {what}; got {plain!r}; see {file}") from error
+
+
+def _expected(error: ErrorDetails) -> str:
+    """What pydantic expected of a value."""
+    if error["type"] == "missing":  # of a tuple
+        return "have more items"
+    return error["msg"].split(" should ", 1)[-1]
