@@ -37,13 +37,10 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="record_updates")
 def main(config: DictConfig) -> None:
     compute_deterministically()
-    wanted = set(config.record_rounds)
-    if not wanted or min(wanted) < 1:
-        raise InputError(f"record_rounds must be rounds from 1; got {list(config.record_rounds)}")
+    settings = used_settings(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    settings = used_settings(config)
-    for round, (updates, side) in _vectors(config, settings, wanted).items():
+    for round, (updates, side) in _vectors(config, settings).items():
         path = (
             Path(config.results_dir) / "updates" / f"{config.recording}_round_{round}.safetensors"
         )
@@ -52,9 +49,7 @@ def main(config: DictConfig) -> None:
         log.info("updates of round %d: %s", round, path)
 
 
-def _vectors(
-    config: DictConfig, settings: dict[str, Any], wanted: set[int]
-) -> dict[int, tuple[Tensor, Tensor]]:
+def _vectors(config: DictConfig, settings: dict[str, Any]) -> dict[int, tuple[Tensor, Tensor]]:
     """By round, updates and side information, both `[clients, dim]`.
 
     Raises:
@@ -68,10 +63,10 @@ def _vectors(
     state, kept = State.initial(federation, server), {}
 
     def keep(round: int, updates: Tensor, side: Tensor) -> None:
-        if round in wanted:
+        if round in config.record_rounds:
             kept[round] = (updates.cpu().clone(), side.cpu().clone())
 
-    rounds = max(wanted)
+    rounds = max(config.record_rounds)
     try:
         for _ in simulate(federation, state, rounds, rounds, data.test_x, data.test_y, keep):
             pass

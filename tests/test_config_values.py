@@ -64,7 +64,7 @@ def test_numbers_are_numbers(wrong):
     [
         ([0.9], "have more items"),
         ([0.9, 0.99, 0.999], "have at most 2 items"),
-        (0.9, "be a valid "),
+        (0.9, "be a list"),
     ],
 )
 def test_pairs_are_pairs(wrong, message):

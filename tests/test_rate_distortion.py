@@ -50,6 +50,24 @@ def test_sparse_and_lognormal_are_what_they_say():
 
 
 @pytest.mark.parametrize(
+    ("rounds", "message"),
+    [
+        ("5", r"must be a list, e.g. record_rounds=[5]; got 5"),
+        ("abc", "must be a list; got 'abc'"),
+        ("[a]", "must be a valid integer; got ['a']"),
+        ("[2.5]", "must be a valid integer; got [2.5]"),
+        ("[0]", "must be greater than or equal to 1; got [0]"),
+        ("[]", "must have at least 1 item after validation, not 0; got []"),
+    ],
+)
+def test_rounds_to_record_are_a_list_of_rounds(call, rounds, message):
+    status, printed = call(record_updates, "experiment=digits_by_class", f"record_rounds={rounds}")
+    assert status == 2
+    assert f"error: record_rounds {message}; see conf/record_updates.yaml\n" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
     ("source", "settings"),
     [(Gaussian, {"clients": 0}), (Sparse, {"density": 0}), (Lognormal, {"sigma": -1})],
 )

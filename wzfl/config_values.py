@@ -17,7 +17,7 @@ from wzfl.errors import InputError
 # Strict, or "1" would be a number and 1 a truth value; torch's hints name tensors.
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 _COUNT = Annotated[int, Field(ge=1)]
-# Of train.yaml and rate_distortion.yaml; which bitrates there are, the compressor says.
+# Of train.yaml, record_updates.yaml and rate_distortion.yaml; which bitrates there are, the compressor says.
 _OF_COMMANDS: Mapping[str, Any] = {
     "bitrate": Annotated[float, Field(gt=0)],
     "rounds": _COUNT,
@@ -33,6 +33,8 @@ _OF_COMMANDS: Mapping[str, Any] = {
     "results_dir": str,
     "lr_of": dict[str, Any],
     "sweep": str | float,
+    "record_rounds": Annotated[list[_COUNT], Field(min_length=1)],
+    "recording": str,
     "dim": _COUNT,
     "snr_db": float,
     "draws": _COUNT,
@@ -119,6 +121,8 @@ def _check(key: str, value: Any, adapter: TypeAdapter[Any], file: str) -> None:
         adapter.validate_json(json.dumps(plain))  # in which a list may be a tuple
     except ValidationError as error:
         what = _expected(error.errors()[0])
+        if what == "be a list" and isinstance(plain, int | float):
+            what += f", e.g. {key}=[{plain}]"
         raise InputError(f"{key} must {what}; got {plain!r}; see {file}") from error
 
 
@@ -126,4 +130,4 @@ def _expected(error: ErrorDetails) -> str:
     """What pydantic expected of a value."""
     if error["type"] == "missing":  # of a tuple
         return "have more items"
-    return error["msg"].split(" should ", 1)[-1]
+    return error["msg"].split(" should ", 1)[-1].replace("a valid array", "a list")
