@@ -113,6 +113,7 @@ def test_side_information_does_not_matter_to_who_does_not_read_it(command):
         (["dataset=cifar10_jpeg"], "no folder data/cifar10_jpeg/train"),
         (["device=cuda:99"], "device=cuda:99, but torch sees"),
         (["device=abacus"], "device is auto, cpu, cuda or cuda:<n>; got 'abacus'"),
+        (["device=mps"], "device is auto, cpu, cuda or cuda:<n>; got 'mps'"),
         (["results_dir=/dev/null/x"], "results can not be written to /dev/null/x/runs"),
         (["rounds=0"], "rounds must be greater than or equal to 1; got 0; see conf/train.yaml"),
         (["eval_every=null"], "eval_every must be a valid integer; got None; see conf/train.yaml"),

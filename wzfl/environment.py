@@ -35,10 +35,11 @@ def resolve_device(name: str) -> torch.device:
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", own_cuda_device(torch.cuda.device_count()))
-    try:
+    device = None
+    with suppress(RuntimeError):
         device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device is auto, cpu, cuda or cuda:<n>; got {name!r}") from None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"device is auto, cpu, cuda or cuda:<n>; got {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"device={name}, but torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
