@@ -139,6 +139,7 @@ def test_side_information_does_not_matter_to_who_does_not_read_it(command):
         (["server.optimizer.lr=-1"], "Invalid learning rate: -1; see conf/server/"),
         (["partition.imbalance=1e9"], "an imbalance of 0 to 10"),
         (["model=mlp", "model.hidden=[0]"], "model.hidden must be numbers of at least 1; got [0]"),
+        (["model=resnet", "model.width=7"], "model.width=7 makes 28 channels, which do not divide"),
         (["tracking=wandb", "tracking.mode=abc"], "tracking.mode must be 'offline' or 'online'"),
         (["server.aggregation=median"], "got 'median'"),
         (["client.batch_size=0"], "client.batch_size must be at least 1; got 0"),

@@ -130,6 +130,12 @@ def resnet(input_shape: Sequence[int], classes: int, width: int, blocks: int) ->
         raise InputError(
             f"model.width and model.blocks must be at least 1; got {width} and {blocks}"
         )
+    for channels in (width, 2 * width, 4 * width):
+        if channels % _groups(channels):
+            raise InputError(
+                f"model.width={width} makes {channels} channels, which do not divide into"
+                f" {_groups(channels)} groups of GroupNorm; take a multiple of 8"
+            )
 
     def build() -> nn.Module:
         layers: list[nn.Module] = [
@@ -169,4 +175,8 @@ class _Residual(nn.Module):
 
 
 def _norm(channels: int) -> nn.Module:
-    return nn.GroupNorm(num_groups=max(1, channels // 8), num_channels=channels)
+    return nn.GroupNorm(_groups(channels), channels)
+
+
+def _groups(channels: int) -> int:
+    return max(1, channels // 8)
