@@ -110,6 +110,10 @@ def test_side_information_does_not_matter_to_who_does_not_read_it(command):
             ["dataset=mnist", "data_dir=/dev/null/x"],
             "that folder can not be written to download it",
         ),
+        (
+            ["dataset=image_folder"],
+            "add dataset.folder=<name below data_dir>, which is data; see conf",
+        ),
         (["dataset=cifar10_jpeg"], "no folder data/cifar10_jpeg/train"),
         (["device=cuda:99"], "device=cuda:99, but torch sees"),
         (["device=abacus"], "device is auto, cpu, cuda or cuda:<n>; got 'abacus'"),

@@ -93,14 +93,19 @@ def torchvision_dataset(
 
 
 def image_folder(
-    name: str, folder: str, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
+    name: str, folder: str | None, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
 ) -> Dataset:
     """A tree `data_dir/folder/{train,test}/<class>/<image>`, all images of one size.
 
     Raises:
         DataMissing: the tree is not there.
-        InputError: an image can not be read, or the classes of train and test differ.
+        InputError: no folder is given, an image can not be read, or the classes of train and test differ.
     """
+    if folder is None:
+        raise InputError(
+            "dataset.folder must say which images; got none: add dataset.folder=<name below data_dir>,"
+            f" which is {data_dir}"
+        )
     root = Path(data_dir)
     tree = root / folder
     for part in ("train", "test"):
