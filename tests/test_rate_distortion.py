@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+from math import isfinite, log10
 from pathlib import Path
 
 import draw
@@ -69,11 +70,27 @@ def test_rounds_to_record_are_a_list_of_rounds(call, rounds, message):
 
 @pytest.mark.parametrize(
     ("source", "settings"),
-    [(Gaussian, {"clients": 0}), (Sparse, {"density": 0}), (Lognormal, {"sigma": -1})],
+    [
+        (Gaussian, {"clients": 0}),
+        (Gaussian, {"snr_db": 1e9}),
+        (Gaussian, {"snr_db": -101}),
+        (Sparse, {"density": 0}),
+        (Lognormal, {"sigma": -1}),
+        (Lognormal, {"sigma": 100}),
+    ],
 )
 def test_unusable_sources_are_refused(source, settings):
     with pytest.raises(wzfl.InputError, match="got"):
         source(**{"clients": 2, "dim": 10, "snr_db": 10} | settings)
+
+
+@pytest.mark.parametrize("snr_db", [-100, 100])
+@pytest.mark.parametrize(("source", "settings"), [(Gaussian, {}), (Lognormal, {"sigma": 5})])
+def test_the_farthest_sources_are_measured(source, settings, snr_db):
+    far = source(2, 20_000, snr_db, **settings)
+    done = measure(wzfl.build_compressor("wyner_ziv"), far, 1, 0)
+    assert -10 * log10(done["side_information_error"]) == pytest.approx(snr_db, abs=3)
+    assert isfinite(done["nmse"])
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -92,6 +109,12 @@ def test_errors_of_the_mean_fall_with_clients_unless_biased():
     exact = measure(wzfl.build_compressor("none"), Gaussian(2, 100, 20), 1, 0)
     assert exact["nmse"] == 0
     assert exact["gap_db"] != exact["gap_db"]
+
+
+def test_side_information_without_an_error_is_drawn(tmp_path):
+    rows = pd.DataFrame([row(limit="wyner_ziv", side_information_error=0.0, nmse=0.5)])
+    save(figure_of(rows), tmp_path, "figure")
+    assert (tmp_path / "figure.pdf").stat().st_size > 5000
 
 
 def test_votes_have_no_error():

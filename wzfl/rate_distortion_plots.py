@@ -1,6 +1,6 @@
 """Figures of errors against bits on vectors: a tidy frame in, a figure out."""
 
-from math import atan, degrees, log, log10
+from math import atan, degrees, inf, log, log10
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -67,7 +67,8 @@ def _limits(axes: Axes, setting: pd.DataFrame) -> None:
     references = [(1.0, "Shannon limit", "nothing sent")]
     if (setting.limit == "wyner_ziv").any():
         error = float(setting.side_information_error.mean())
-        references.append((error, "Wyner-Ziv limit", "side information alone"))
+        if error > 0:  # else there is nothing left to send, and a log axis has no place for it
+            references.append((error, "Wyner-Ziv limit", "side information alone"))
     ends = [wyner_ziv_limit(most, variance) for variance, _, _ in references]
     axes.set_yscale("log")
     lowest = max(setting.nmse.min(), min(ends) * 10 ** (_DEEPEST_DB / 10))
@@ -115,7 +116,8 @@ def _title(setting: pd.DataFrame) -> str:
     vectors = " to ".join(
         f"{count * first.clients}" for count in sorted({draws.min(), draws.max()})
     )
-    ratio = -10 * log10(setting.side_information_error.mean())
+    error = setting.side_information_error.mean()
+    ratio = inf if error == 0 else -10 * log10(error)
     return (
         f"{str(first.source).replace('_', ' ')}: {int(first.dim)} coordinates, mean of {vectors}"
         f" vectors,\nside information at {ratio:.1f} dB"

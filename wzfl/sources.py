@@ -37,10 +37,10 @@ class _Synthetic:
     Attributes:
         clients: rows of a draw.
         dim: coordinates of a row.
-        snr_db: 10 log10(|x|**2 / E|x - y|**2), for every row.
+        snr_db: 10 log10(|x|**2 / E|x - y|**2), for every row; -100 to 100.
 
     Raises:
-        InputError: a size is below 1.
+        InputError: a size is below 1, or the ratio is none that float32 can tell apart from others.
     """
 
     clients: int
@@ -52,6 +52,8 @@ class _Synthetic:
             raise InputError(
                 f"clients and dim must be at least 1; got {self.clients} and {self.dim}"
             )
+        if not -100 <= self.snr_db <= 100:
+            raise InputError(f"snr_db must be -100 to 100; got {self.snr_db:g}")
 
     @property
     def name(self) -> str:
@@ -85,15 +87,16 @@ class Lognormal(_Synthetic):
     """Coordinates of either sign, with magnitudes exp(N(0, sigma**2)).
 
     Attributes:
-        sigma: at least 0; above 1 a few coordinates hold most of the energy.
+        sigma: 0 to 5, beyond which float32 does not hold the squares; above 1 a few coordinates hold most
+            of the energy.
     """
 
     sigma: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.sigma >= 0:
-            raise InputError(f"source.sigma must be at least 0; got {self.sigma}")
+        if not 0 <= self.sigma <= 5:
+            raise InputError(f"source.sigma must be 0 to 5; got {self.sigma:g}")
 
     @property
     def name(self) -> str:
