@@ -83,6 +83,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     data: Dataset = to_device(build(config.dataset), device)
     federation = build_federation(config, settings, compressor, data)
     server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
+    tracker = build(config.tracking)
     _announce(folder.id, device, data, federation, config)
 
     state = State.initial(federation, server)
@@ -90,7 +91,6 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     partial.begin(settings, state)
     if state.round:
         log.info("run %s goes on after round %d", folder.id, state.round)
-    tracker = build(config.tracking)
     tracker.start(folder.id, settings, Path(config.results_dir), goes_on=state.round > 0)
     for record in partial.rounds():
         tracker.log(record)

@@ -156,6 +156,8 @@ def test_bad_input_is_one_message_without_a_traceback(command, arguments, messag
     assert "error: " in printed
     assert message in printed
     assert "Traceback" not in printed
+    assert "bits each" not in printed
+    assert not list(Path("results/runs").glob("*.partial"))
     assert finished("results") == []
 
 

@@ -15,7 +15,7 @@ from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.linear import Linear
 from wzfl.models import Model
 from wzfl.residual_model import ResidualModel
-from wzfl.server import Server
+from wzfl.server import Aggregate, Server
 from wzfl.side_information import Mean, Memory, ModelsResiduals, SideInformation
 
 
@@ -46,6 +46,7 @@ class Federation:
     resend: bool = False
 
     def __post_init__(self) -> None:
+        Aggregate(self.aggregation)  # says, before a round does, that it is none
         if not 1 <= self.clients_per_round <= len(self.shards):
             raise InputError(
                 f"clients_per_round must be 1 to {len(self.shards)}, the number of clients;"
