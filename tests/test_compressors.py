@@ -226,6 +226,7 @@ def test_what_is_not_finite_is_refused(build, updates, public, device, bad):
         (torch.zeros(2, 5), "got 2 updates for 3 clients"),
         (torch.zeros(5), r"must be floating point \[clients, dim\]"),
         (torch.zeros(3, 5, dtype=torch.int32), r"must be floating point \[clients, dim\]"),
+        (torch.zeros(3, 5).numpy(), "updates must be a torch tensor; got ndarray"),
         (torch.zeros(3, 5, device="meta"), "updates are on meta, public on cpu"),
     ],
 )

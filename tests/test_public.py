@@ -33,6 +33,12 @@ def test_rows_draw_what_they_draw_together(public):
         assert torch.equal(public.rows(slice(row, row + 1)).uniform("a", 37), together[[row]])
 
 
+@pytest.mark.parametrize("scale", [0.1, [0.1]])
+def test_a_scale_that_is_no_tensor_is_refused(scale):
+    with pytest.raises(InputError, match=r"^Public.scale must be a torch tensor, .*; got .*0.1"):
+        Public(0, 0, (1,), scale)
+
+
 def test_uniform_is_uniform_and_signs_are_fair(public):
     draws = public.uniform("a", 100_000)
     assert draws.min() >= 0

@@ -62,7 +62,12 @@ class Public:
 
     def __post_init__(self) -> None:
         clients = tuple(int(client) for client in self.clients)
-        scale = torch.zeros(len(clients)) if self.scale is None else self.scale.float()
+        scale = torch.zeros(len(clients)) if self.scale is None else self.scale
+        if not isinstance(scale, Tensor):
+            raise InputError(
+                f"Public.scale must be a torch tensor, a number per client; got {self.scale!r}"
+            )
+        scale = scale.float()
         told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told
         if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
             raise InputError(

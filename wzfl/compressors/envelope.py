@@ -86,6 +86,10 @@ def open_floats(
 
 def _shaped(updates: Tensor, public: Public) -> Tensor:
     """As float32 `[clients, dim]`, or an `InputError`."""
+    if not isinstance(updates, Tensor):
+        raise InputError(
+            f"updates must be a torch tensor; got {type(updates).__name__}: torch.as_tensor makes one"
+        )
     if updates.ndim != 2 or not updates.is_floating_point() or updates.shape[1] == 0:
         raise InputError(
             f"updates must be floating point [clients, dim], dim at least 1; got"
