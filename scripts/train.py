@@ -38,7 +38,7 @@ from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.partial_run import COLUMNS, PartialRun
-from wzfl.results import RunFolder, SweepFolder, run_id
+from wzfl.results import RunFolder, SweepFolder, load_config, run_id
 from wzfl.server import Server
 from wzfl.simulation import simulate
 
@@ -68,6 +68,8 @@ def carry_out(config: DictConfig) -> RunFolder:
     with folder.claimed():
         if folder.finished:
             log.info("run %s is already in %s", folder.id, folder.path)
+            if (before := load_config(folder.path)["data_dir"]) != config.data_dir:
+                log.warning("its data came from %s, not from %s", before, config.data_dir)
         else:
             train(config, settings, folder)
     return folder

@@ -70,6 +70,9 @@ def test_a_finished_run_is_not_trained_again(command):
     status, printed = command(*QUICK)
     assert status == 0
     assert "is already in" in printed
+    assert "its data came from" not in printed
+    _, printed = command(*QUICK, "data_dir=elsewhere")
+    assert "its data came from data, not from elsewhere" in printed
     assert Path("results/runs", run, "metadata.json").stat().st_mtime_ns == before
 
 

@@ -23,7 +23,7 @@ from wzfl import checkpoint
 from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.errors import InputError
 from wzfl.federation import State
-from wzfl.results import CLIENTS, ROUNDS, RunFolder, load_rounds
+from wzfl.results import CLIENTS, CONFIG, ROUNDS, RunFolder, load_rounds
 
 COLUMNS = (
     "round",
@@ -41,7 +41,6 @@ COLUMNS = (
 )
 log = logging.getLogger(__name__)
 
-_CONFIG = "config.yaml"
 _KEPT = 2  # checkpoints: if one is damaged, there is that before it
 
 
@@ -76,7 +75,7 @@ class PartialRun:
                 _write_csv(self.path / ROUNDS, COLUMNS, [])
                 _write_csv(self.path / CLIENTS, CLIENT_COLUMNS, [])
             described = yaml.safe_dump(dict(config), sort_keys=False)
-            (self.path / _CONFIG).write_text(described)
+            (self.path / CONFIG).write_text(described)
 
     def record(
         self, records: Iterable[Mapping[str, Any]], state: State

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from filelock import FileLock
 
 from wzfl.errors import InputError
 from wzfl.frame import VERSION
 
-ROUNDS, CLIENTS = "rounds.csv", "clients.csv.gz"
+CONFIG, ROUNDS, CLIENTS = "config.yaml", "rounds.csv", "clients.csv.gz"
 # Where a run's files are and how it is carried out, not what it computes; then what counts where it
 # is used: a compressor's bitrate, a server's learning rate.
 _NOT_IN_ID = {
@@ -123,6 +124,12 @@ class SweepFolder:
     def ids(self) -> list[str]:
         """The runs of the finished jobs, each once."""
         return sorted({mark.read_text() for mark in self.path.glob("*.run")})
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """A run's settings."""
+    settings: dict[str, Any] = yaml.safe_load((path / CONFIG).read_text())
+    return settings
 
 
 def load_clients(path: Path) -> pd.DataFrame:
