@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wzfl.intervals import mean_interval, means_by, paired_difference
+from wzfl.intervals import kind_of_interval, mean_interval, means_by, paired_difference
 
 
 def test_of_three_values_the_interval_is_their_range():
@@ -22,6 +22,20 @@ def test_of_many_values_it_is_that_of_the_normal_law():
     half = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize(("seeds", "coverage"), [(2, 0.5), (3, 0.75), (5, 0.83)])
+def test_of_few_values_it_covers_less_than_it_says(seeds, coverage):
+    """As the reports tell, of Gaussian values; 0.05 is three standard errors."""
+    low, high = mean_interval(np.random.default_rng(3).standard_normal((seeds, 500)))
+    assert ((low < 0) & (high > 0)).mean() == pytest.approx(coverage, abs=0.05)
+
+
+def test_what_is_a_range_is_called_one():
+    for seeds in range(2, 7):
+        values = np.arange(seeds, dtype=float)
+        is_range = mean_interval(values) == (values[0], values[-1])
+        assert is_range == (kind_of_interval(seeds) == "range")
 
 
 def test_intervals_are_the_same_each_time_and_column_by_column():

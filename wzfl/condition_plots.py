@@ -19,8 +19,8 @@ _PANELS_PER_ROW = 3
 def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     """Final accuracy by what was varied, a panel per title, condition and its runs.
 
-    Means over seeds; bars are 95 % bootstrap intervals; none where a run diverged. A compressor that ran
-    under one value alone is a line across.
+    Means over seeds; bars are the intervals of `wzfl.intervals`; none where a run diverged. A compressor
+    that ran under one value alone is a line across.
     """
     style()
     columns = min(len(settings), _PANELS_PER_ROW)

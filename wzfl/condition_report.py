@@ -4,7 +4,7 @@ import pandas as pd
 
 from wzfl import markdown
 from wzfl.conditions import CONDITIONS, called, values_of
-from wzfl.intervals import mean_interval, paired_difference
+from wzfl.intervals import kind_of_interval, mean_interval, paired_difference
 from wzfl.plots import in_order, label
 from wzfl.verdicts import INFORMED
 
@@ -13,7 +13,7 @@ def condition_section(runs: pd.DataFrame, condition: str) -> str:
     """What accuracy is left, and what history is worth, by the values of a condition."""
     seeds, name, ordered = runs.seed.nunique(), CONDITIONS[condition], _ordered(runs, condition)
     text = (
-        f"Final test accuracy by {name}, means over {seeds} seeds and their 95 % bootstrap intervals."
+        f"Final test accuracy by {name}, means over {seeds} seeds and their {kind_of_interval(seeds)}."
         f"{_CHANGE if ordered else ''}\n\n{markdown.table(_accuracies(runs, condition))}\n"
     )
     errors = _history(runs[runs.compressor.str.startswith(INFORMED)], condition)

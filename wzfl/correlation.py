@@ -8,19 +8,18 @@ import pandas as pd
 import yaml
 
 from wzfl import markdown
-from wzfl.intervals import mean_interval
+from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.report import figures_section, tables_report
 from wzfl.results import SweepFolder, load_clients
 from wzfl.summary import LAST_ROUNDS, decibel
 
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 Its error is |side information − update|² / |update|², the mean over clients and the last ten rounds, \
 in dB; 0 dB is that of expecting nothing. Cosines are those of side information and update. Coded alone \
 are payloads of clients without side information, or whose side information was no help. The scale of a \
 client is what it coded its residual for; its median over the residual's true RMS, and the range that \
 nine in ten are in: below 1 the code is overrun. Failed are payloads whose decoder noticed. All policies \
-of a setting share seeds, partition, batches and initial weights. Intervals are those of the mean over \
-seeds, bootstrapped; of three seeds or fewer, their range.
+of a setting share seeds, partition, batches and initial weights. Intervals are {COVERAGE}.
 """
 
 
@@ -75,7 +74,7 @@ def _table(history: pd.DataFrame) -> str:
             {
                 "side information": policy,
                 "its error in dB": f"{by_seed.mean():.1f}",
-                "95 % interval": "{:.1f} to {:.1f}".format(*mean_interval(by_seed.to_numpy())),
+                "interval": "{:.1f} to {:.1f}".format(*mean_interval(by_seed.to_numpy())),
                 "cosine": markdown.number(own.cosine.mean(), ".3f"),
                 "coded alone": f"{100 * (own.scale == 0).mean():.3g} %",
                 "scale over residual's RMS": _quantiles(own.scale_ratio.dropna()),

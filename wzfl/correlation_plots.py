@@ -34,7 +34,7 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
     """Error and cosine of side information, and scales against true ones, by round.
 
     A column of panels per title and its frame of `wzfl.correlation.load_history`. Lines are means over
-    clients and seeds, bands 95 % bootstrap intervals of the clients' means over seeds.
+    clients and seeds, bands the intervals of the clients' means over seeds.
     """
     style()
     figure, grid = plt.subplots(

@@ -19,7 +19,7 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
 
     Each setting is a title and its rounds, of `wzfl.summary`; `column` is "nmse", of estimates, or
     "side_information_error", of what the server expected. Lines are means over clients and seeds, bands
-    95 % bootstrap intervals over seeds.
+    the intervals of `wzfl.intervals`.
     """
     style()
     shown = [(title, rounds[rounds.compressor != _BASELINE]) for title, rounds in settings]

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wzfl.end_labels import End, label_ends
-from wzfl.intervals import means_by
+from wzfl.intervals import kind_of_interval, means_by
 
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
@@ -91,7 +91,9 @@ def label(compressor: str) -> str:
 
 def means_of(seeds: int) -> str:
     """What a caption says of lines and bars."""
-    return f"mean and 95 % bootstrap interval, n = {int(seeds)} seed{'s' * int(seeds != 1)}"
+    if seeds == 1:
+        return "one seed"
+    return f"mean and {kind_of_interval(seeds)} over {int(seeds)} seeds"
 
 
 def _marked(methods: pd.DataFrame) -> dict[str, str]:
@@ -130,7 +132,7 @@ def against_bits(
     Each sweep is a title, its rounds, and its methods (of `wzfl.summary`). The first panel compares
     compressors, each at the bitrate that reaches the target accuracy with the fewest bits (losses: at its
     lowest bitrate); each further one shows all bitrates of one compressor. Lines are means over seeds,
-    bands their 95 % bootstrap intervals.
+    bands the intervals of `wzfl.intervals`.
     """
     style()
     panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]

@@ -9,7 +9,7 @@ from wzfl.claims import claims_section
 from wzfl.condition_report import condition_section
 from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
-from wzfl.intervals import mean_interval
+from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.plots import label
 from wzfl.summary import BASELINE, Sweep, best_by_compressor, target_accuracy
 from wzfl.verdicts import bits_verdict, loss_verdicts
@@ -85,11 +85,10 @@ def headline(sweep: Sweep) -> str:
     return f"{sweep.title}; means over {seeds} seeds:\n\n{markdown.table(table)}\n"
 
 
-_INTRODUCTION = """\
+_INTRODUCTION = f"""\
 Bits are 8 times the bytes of the payloads, frames \
 included, and only the uplink is counted unless said. All compressors of a setting share seeds, \
-partition, batches and initial weights. Intervals, in brackets, are 95 % bootstrap \
-intervals of the mean over seeds; of three seeds or fewer that is their range. The \
+partition, batches and initial weights. Intervals, in brackets, are {COVERAGE}. The \
 target of a setting is float32's mean final accuracy less one point, or its worst \
 seed's if that is lower. History's error is |side \
 information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps, \
@@ -104,11 +103,13 @@ alone; 0 dB where there is none. A payload has failed if the server noticed that
 of it. Bits are those of the uplink, 8 times the bytes of the payloads, frames included; what the server \
 broadcasts beside its weights is in `downlink_bits` of runs.csv.
 """
-_CONDITIONS = """\
+_CONDITIONS = f"""\
 What becomes of accuracy where one condition changes and all else stays. Bits are measured ones per \
 coordinate, 8 times the bytes of the payloads, frames included. All compressors of a setting share seeds, \
-partition, batches and initial weights, and who takes part and is lost when. History's error is |side \
-information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps.
+partition, batches and initial weights, and who takes part and is lost when. Intervals, in brackets, are \
+{COVERAGE}. \
+History's error is |side information − update|² / |update|², mean over clients and the last \
+ten rounds: below 1 history helps.
 """
 _NOT_REPRODUCED = """\
 ## What was not reproduced
@@ -161,7 +162,7 @@ def _sanity(sweeps: Sequence[Sweep]) -> str:
                     "rounds": int(runs.rounds.max()),
                     "seeds": len(runs),
                     "final test accuracy": f"{runs.final_accuracy.mean():.4f}",
-                    "95 % interval": f"{low:.4f} to {high:.4f}",
+                    "interval": f"{low:.4f} to {high:.4f}",
                     "uplink per client": markdown.size(
                         float((runs.uplink_bits / runs.clients).mean())
                     ),
