@@ -32,8 +32,18 @@ def test_a_label_is_at_the_height_of_its_line():
     figure, axes = plt.subplots()
     axes.set_yscale("log")
     axes.set_ylim(1, 100)
-    label_ends(axes, [End("a", "red", 10.0), End("b", "blue", 1e5)])
-    assert {text.get_text(): text.get_position()[1] for text in axes.texts} == pytest.approx(
-        {"a": 0.5, "b": 1.0}
-    )
+    label_ends(axes, [End("a", "red", 0.5, 10.0), End("b", "blue", 32.0, 20.0)])
+    (_, a), (_, b) = (text.get_position() for text in axes.texts)
+    assert (a, b) == pytest.approx((0.5, 0.6505), abs=1e-4)
+    assert [text.xy[0] for text in axes.texts] == [0.5, 1]  # where lines lead to
+    plt.close(figure)
+
+
+def test_a_label_of_what_is_off_the_axes_tells_its_value_and_leads_nowhere():
+    figure, axes = plt.subplots()
+    axes.set_ylim(0.5, 1)
+    label_ends(axes, [End("low", "red", 0.5, 0.1134), End("high", "blue", 0.5, 3.0)])
+    assert [text.get_text() for text in axes.texts] == ["low (0.11) ↓", "high (3) ↑"]
+    assert [text.get_position()[1] for text in axes.texts] == [0, 1]
+    assert all(text.arrow_patch is None for text in axes.texts)
     plt.close(figure)

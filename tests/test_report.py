@@ -343,6 +343,44 @@ def test_a_loss_below_float32s_is_marked_at_the_foot_of_a_log_axis(sweep):
     assert min(shown) > 0
 
 
+def test_bars_are_inside_the_axes_and_a_failure_is_named_with_its_value(sweep):
+    table = sweep.methods.assign(accuracy_low=0.88, accuracy_high=0.99)
+    table.loc[table.compressor == "my_own", ["accuracy", "accuracy_low"]] = 0.113
+    left = by_bitrate([("a setting", sweep.rounds, table)], "accuracy").axes[0]
+    low, high = left.get_ylim()
+    assert low == pytest.approx(0.7)  # 0.2 and a point below float32
+    assert high >= 0.99
+    assert "my_own (0.11) ↓" in [text.get_text() for text in left.texts]
+    low, _ = (
+        by_bitrate([("a", None, table[table.compressor != "my_own"])], "accuracy")
+        .axes[0]
+        .get_ylim()
+    )
+    assert 0.86 < low <= 0.88
+
+
+def test_labels_lead_to_the_last_point_that_is_drawn(sweep):
+    """Of a loss on a log axis, and of bits to the target, the last bitrate may have none."""
+    table = sweep.methods.assign(excess_loss=1e-2, excess_loss_low=1e-3, excess_loss_high=1e-1)
+    table.loc[(table.compressor == "topk") & (table.bitrate == 1), "excess_loss"] = -1e-4
+    table.loc[(table.compressor == "topk") & (table.bitrate == 1), "bits_to_target"] = float("nan")
+    for axes in by_bitrate([("a", sweep.rounds, table)], "excess_loss").axes:
+        (topk,) = [text for text in axes.texts if text.get_text() == "topk*"]
+        shares = axes.transAxes.transform(topk.xy)
+        assert axes.transData.inverted().transform(shares)[0] == pytest.approx(0.5)
+
+
+def test_a_legend_says_which_line_is_below_the_axes(sweep):
+    figure = against_bits([("a", sweep.rounds, sweep.methods)], "test_accuracy", "accuracy")
+    named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert not any("below" in text for text in named)
+    own = sweep.rounds.compressor == "my_own"
+    rounds = sweep.rounds.assign(test_accuracy=sweep.rounds.test_accuracy.mask(own, 0.1))
+    figure = against_bits([("a", rounds, sweep.methods)], "test_accuracy", "accuracy")
+    named = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert [text for text in named if "below" in text] == ["my_own, 2 bit (below the axis)"]
+
+
 def test_bitrates_are_named_where_curves_are_apart(sweep):
     for column, ylabel in (("test_accuracy", "accuracy"), ("train_loss", "loss")):
         figure = against_bits([("a", sweep.rounds, sweep.methods)], column, ylabel)

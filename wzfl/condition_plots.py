@@ -51,7 +51,8 @@ def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
         means = means_by(own[~diverged], condition, "final_accuracy")
         if means.empty:
             continue
-        ends.append(End(label(name), look(name)["color"], float(means["mean"].iloc[-1])))
+        last = means["mean"].iloc[-1]
+        ends.append(End(label(name), look(name)["color"], values.index(means.index[-1]), last))
         if len(values_of(own, condition)) == 1:
             axes.axhline(means["mean"].iloc[0], **look(name) | {"marker": ""}, linewidth=0.9)
             continue

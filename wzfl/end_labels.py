@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 
 _GAP = 0.065  # between labels, in heights of the axes
 _LEADER = 0.06  # from the axes to the labels, in widths of it
-_LEADER_LINE = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "shrinkB": 0, "relpos": (0, 0.5)}
+_LEADER_LINE = {"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 1, "relpos": (0, 0.5)}
+_MARKER = 4  # points around an end inside the axes, where its marker is
 
 
 @dataclass(frozen=True)
@@ -16,26 +17,30 @@ class End:
 
     Attributes:
         text, colour: of its label.
-        y: in data coordinates.
+        x, y: in data coordinates; a line across the axes ends where these do, whatever its `x`.
     """
 
     text: str
     colour: str
+    x: float
     y: float
 
 
 def label_ends(axes: Axes, ends: Sequence[End]) -> None:
     """Writes labels right of the axes, at the height of each end or as near to it as the others leave.
 
-    To be called when limits and scale of the axes are what they will be.
+    A line leads to the end. The label of one above or below the axes has its value and an arrow instead. To
+    be called when limits and scale of the axes are what they will be.
     """
-    to_heights = axes.transData + axes.transAxes.inverted()
-    x = axes.get_xlim()[1]
-    heights = [float(to_heights.transform((x, end.y))[1]) for end in ends]
-    for end, height, place in zip(ends, heights, spread(heights, _GAP), strict=True):
+    to_shares = axes.transData + axes.transAxes.inverted()
+    shares = [to_shares.transform((end.x, end.y)).tolist() for end in ends]
+    places = spread([height for _, height in shares], _GAP)
+    for end, (width, height), place in zip(ends, shares, places, strict=True):
+        inside = 0 <= height <= 1
+        line = _LEADER_LINE | {"color": end.colour, "shrinkB": _MARKER * int(width < 1)}
         axes.annotate(
-            end.text,
-            xy=(1, min(max(height, 0), 1)),
+            end.text if inside else f"{end.text} ({end.y:.2g}) {'↑' if height > 1 else '↓'}",
+            xy=(min(width, 1), height),
             xytext=(1 + _LEADER, place),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -43,7 +48,7 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
             fontsize=7.5,
             va="center",
             annotation_clip=False,
-            arrowprops=_LEADER_LINE | {"color": end.colour},
+            arrowprops=line if inside else None,
         )
 
 

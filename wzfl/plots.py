@@ -162,6 +162,7 @@ def _sweep_panels(
     """All compressors in the first panel, then one for each that was swept over bitrates."""
     labels, names = _marked(methods), _swept(methods)
     seeds = int(methods.seeds.max())
+    _focus(panels[0], rounds, column)
     _overview(panels[0], rounds, _representatives(methods, column), labels, column)
     chosen = "best" if column == "test_accuracy" else "lowest"
     panels[0].set_title(f"{title}\neach at its {chosen} bitrate\n{means_of(seeds)}", fontsize=9)
@@ -171,7 +172,6 @@ def _sweep_panels(
         axes.set_title(f"{labels[name]}\nby bits per coordinate", fontsize=9)
     for axes in panels[1 + len(names) :]:
         axes.set_visible(False)
-    _focus(panels[0], rounds, column)
     for axes in panels:
         axes.set_xscale("log")
         axes.set_xlabel("uplink bits per client")
@@ -251,10 +251,13 @@ def _overview(
     labels: dict[str, str],
     column: str,
 ) -> None:
+    """Lines and their legend, which says of a line that is wholly below the axes that it is."""
     for name, bitrate in shown:
         colour, dash, marker = _styled(name)
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
         text = labels[name] if name in ("none", "signsgd") else f"{labels[name]}, {bitrate:g} bit"
+        if mean.max() < axes.get_ylim()[0]:
+            text += " (below the axis)"
         axes.plot(
             bits, mean, color=colour, linestyle=dash, marker=marker, markersize=3.5,
             markevery=max(1, len(bits) // 7), label=text,
@@ -305,13 +308,14 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
 
 
 def _ends(methods: pd.DataFrame, column: str) -> list[End]:
-    """Of each compressor, the value at its highest bitrate that has one."""
-    labels, last = _marked(methods), methods.dropna(subset=column).sort_values("bitrate")
-    values = last.groupby("compressor")[column].last()
+    """Of each compressor, the value at its highest bitrate that has one to draw."""
+    labels, shown = _marked(methods), methods.dropna(subset=column).sort_values("bitrate")
     if column == "excess_loss":
-        values = values[values > 0]  # the others, float32 too, have no place on a log axis
+        shown = shown[shown[column] > 0]  # the others, float32 too, have no place on a log axis
+    last = shown.groupby("compressor")[["measured_bitrate", column]].last()
     return [
-        End(labels[name], _styled(name)[0], float(values[name])) for name in in_order(values.index)
+        End(labels[name], _styled(name)[0], *map(float, last.loc[name]))
+        for name in in_order(last.index)
     ]
 
 
@@ -364,7 +368,8 @@ def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
     baseline = float(methods.loc[methods.compressor == "none", column].iloc[0])
     values = methods[column].dropna()
     if column == "accuracy":
-        axes.set_ylim(max(values.min(), baseline - 0.2) - 0.01, values.max() + 0.01)
+        lowest, highest = methods[f"{column}_low"].min(), methods[f"{column}_high"].max()
+        axes.set_ylim(max(lowest, baseline - 0.2) - 0.01, highest + 0.01)
     elif (values > 0).any():  # a loss below float32's has no place on a log axis
         axes.set_yscale("log")
         axes.set_ylim(values[values > 0].min() / 2, min(float(values.max()), 1.0) * 2)
