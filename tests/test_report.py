@@ -459,6 +459,12 @@ def test_accuracy_is_shown_by_what_is_lost(results):
     entry |= {"shows": "conditions", "varies": "loss"}
     text = draw.draw(planned(results, entry), {}).read_text()
     assert "# Accuracy under other conditions" in text
+    assert (
+        "\n\n## Share of payloads lost: a setting\n\nSetting: data set digits; partition iid;"
+        in text
+    )
+    assert "; 4 clients; 4 in a round; 3 rounds; step size 0.5; batches of 8.\n\nFinal" in text
+    assert "\n\n\n" not in text
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert ["compressor", "bits", "0", "0.3", "change", "client memory"] in rows
     (row,) = [row for row in rows if row[:2] == ["wyner_ziv", "1"]]
@@ -498,6 +504,19 @@ def test_a_code_under_one_value_of_a_condition_is_compared_with_the_others():
     assert axes.get_xlabel() == "side information"
     assert {text.get_text() for text in axes.texts} == {"float32", "wyner_ziv"}
     assert {0.9} in [set(line.get_ydata()) for line in axes.lines]  # across
+
+
+def test_codes_at_a_value_without_an_order_stand_side_by_side_and_are_marked():
+    rows = [(n, s, 0.9) for n in ("wyner_ziv", "slepian_wolf") for s in ("last", "linear", "zero")]
+    runs = pd.DataFrame(rows, columns=["compressor", "side_information", "final_accuracy"])
+    runs = runs.assign(seed=0, client_floats=runs.compressor.map({"slepian_wolf": 9}).fillna(0))
+    figure = accuracy_by_condition([("a setting", "side_information", runs)])
+    axes = figure.axes[0]
+    assert axes.get_title().startswith("Side information: a setting\n")
+    points = [line.get_xdata() for line in axes.lines if line.get_marker() in "D*"]
+    assert [list(xs) for xs in points] == [[-0.1, 0.9, 1.9], [0.1, 1.1, 2.1]]
+    assert {text.get_text() for text in axes.texts} == {"slepian_wolf*", "wyner_ziv"}
+    assert figure.get_supxlabel().startswith("* keeps a vector")
 
 
 def test_a_diverged_run_is_not_averaged_away_by_condition():

@@ -13,6 +13,7 @@ def condition_section(runs: pd.DataFrame, condition: str) -> str:
     """What accuracy is left, and what history is worth, by the values of a condition."""
     seeds, name, ordered = runs.seed.nunique(), CONDITIONS[condition], _ordered(runs, condition)
     text = (
+        f"{_setting(runs, condition)}\n\n"
         f"Final test accuracy by {name}, means over {seeds} seeds and their {kind_of_interval(seeds)}."
         f"{_CHANGE if ordered else ''}\n\n{markdown.table(_accuracies(runs, condition))}\n"
     )
@@ -22,9 +23,32 @@ def condition_section(runs: pd.DataFrame, condition: str) -> str:
     return text
 
 
+# By their column of runs.csv, what a setting is told by.
+_SETTING = {
+    "dataset": "data set {}",
+    "partition": "partition {}",
+    "model": "model {}",
+    "client": "client {}",
+    "clients": "{} clients",
+    "clients_per_round": "{} in a round",
+    "rounds": "{} rounds",
+    "lr": "step size {}",
+    "batch_size": "batches of {}",
+    "epochs": "{} local epochs",
+}
 _CHANGE = """ \
 The change is from the first to the last value, in points, with Student's 95 % interval over seeds; \
 **bold** where that leaves 0 out."""
+
+
+def _setting(runs: pd.DataFrame, condition: str) -> str:
+    """A line with the values of all that is not varied on purpose, as far as the table has it."""
+    parts = []
+    for column, text in _SETTING.items():
+        if column in runs and column != condition:
+            values = values_of(runs.dropna(subset=column), column)
+            parts += [text.format(", ".join(map(called, values)))] if values else []
+    return f"Setting: {'; '.join(parts)}."
 
 
 def _accuracies(runs: pd.DataFrame, condition: str) -> pd.DataFrame:

@@ -7,12 +7,17 @@ import pandas as pd
 # By their column of runs.csv, what figures and tables call them.
 CONDITIONS = {
     "loss": "share of payloads lost",
-    "clients": "clients",
+    "clients": "number of clients",
     "clients_per_round": "clients in a round",
     "batch_size": "examples in a batch",
     "epochs": "local epochs",
     "side_information": "side information",
 }
+
+
+def heading(title: str, condition: str) -> str:
+    """What is varied, and then the setting, which several sweeps may share."""
+    return f"{CONDITIONS[condition].capitalize()}: {title}"
 
 
 def values_of(runs: pd.DataFrame, condition: str) -> list[Any]:

@@ -96,14 +96,19 @@ def means_of(seeds: int) -> str:
     return f"mean and {kind_of_interval(seeds)} over {int(seeds)} seeds"
 
 
-def _marked(methods: pd.DataFrame) -> dict[str, str]:
-    """The labels of a sweep's compressors; those that keep a vector at every client have an asterisk."""
-    floats = methods.groupby("compressor").client_floats.max()
+def marked(table: pd.DataFrame) -> dict[str, str]:
+    """The labels of a sweep's compressors; those that keep a vector at every client have an asterisk.
+
+    Args:
+        table: of methods or of runs.
+    """
+    floats = table.groupby("compressor").client_floats.max()
     return {str(name): label(str(name)) + "*" * int(count > 0) for name, count in floats.items()}
 
 
-def _explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
-    if any((methods.client_floats > 0).any() for methods in tables):
+def explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
+    """Says what the asterisks of `marked` are, if there are any."""
+    if any((table.client_floats > 0).any() for table in tables):
         figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
 
 
@@ -152,7 +157,7 @@ def against_bits(
         for axes in grid[start : start + rows, 0]:
             axes.set_ylabel(ylabel)
         start += rows
-    _explain_marks(figure, [methods for _, _, methods in sweeps])
+    explain_marks(figure, [methods for _, _, methods in sweeps])
     return figure
 
 
@@ -160,7 +165,7 @@ def _sweep_panels(
     panels: Sequence[Axes], title: str, rounds: pd.DataFrame, methods: pd.DataFrame, column: str
 ) -> None:
     """All compressors in the first panel, then one for each that was swept over bitrates."""
-    labels, names = _marked(methods), _swept(methods)
+    labels, names = marked(methods), _swept(methods)
     seeds = int(methods.seeds.max())
     _focus(panels[0], rounds, column)
     _overview(panels[0], rounds, _representatives(methods, column), labels, column)
@@ -198,7 +203,7 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
         for axes, shown in ((left, column), (right, "bits_to_target")):
             _bitrate_axis(axes, methods)
             label_ends(axes, _ends(methods, shown))
-    _explain_marks(figure, [methods for _, _, methods in sweeps])
+    explain_marks(figure, [methods for _, _, methods in sweeps])
     return figure
 
 
@@ -309,7 +314,7 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
 
 def _ends(methods: pd.DataFrame, column: str) -> list[End]:
     """Of each compressor, the value at its highest bitrate that has one to draw."""
-    labels, shown = _marked(methods), methods.dropna(subset=column).sort_values("bitrate")
+    labels, shown = marked(methods), methods.dropna(subset=column).sort_values("bitrate")
     if column == "excess_loss":
         shown = shown[shown[column] > 0]  # the others, float32 too, have no place on a log axis
     last = shown.groupby("compressor")[["measured_bitrate", column]].last()

@@ -7,6 +7,7 @@ import pandas as pd
 from wzfl import markdown
 from wzfl.claims import claims_section
 from wzfl.condition_report import condition_section
+from wzfl.conditions import heading
 from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
 from wzfl.intervals import COVERAGE, mean_interval
@@ -39,7 +40,7 @@ def report(
     if kind == "accuracy":
         parts.append(_NOT_REPRODUCED)
         parts.append(downlink_section([sweep for sweep in sweeps if sweep.shows != "reference"]))
-    return "\n".join([*parts, figures_section(figures)])
+    return "\n".join(part for part in [*parts, figures_section(figures)] if part)
 
 
 def tables_report(
@@ -177,7 +178,7 @@ def _section(sweep: Sweep) -> str:
     if sweep.shows == "error":
         return f"## {sweep.title}\n\n{error_section(sweep.runs)}"
     if sweep.shows == "conditions":
-        return f"## {sweep.title}\n\n{condition_section(sweep.runs, sweep.varies)}"
+        return f"## {heading(sweep.title, sweep.varies)}\n\n{condition_section(sweep.runs, sweep.varies)}"
     text = [f"## {sweep.title}\n"]
     if sweep.shows == "accuracy":
         text += [
