@@ -7,6 +7,7 @@ from pathlib import Path
 
 import draw
 import measure_vectors
+import numpy as np
 import pandas as pd
 import pytest
 import rate_distortion
@@ -248,24 +249,43 @@ def test_a_recording_that_can_not_be_written_is_one_clear_error(tmp_path):
         )
 
 
-@pytest.mark.parametrize("source", ["gaussian", "gradients_some"])
-def test_figures_are_drawn_and_reproducible(tmp_path, source):
-    rows = pd.DataFrame(
+def measurements(source="gaussian", side_information_error=0.01):
+    return pd.DataFrame(
         [
             row(
                 source=source, compressor=name, bitrate=bits, bits_per_coordinate=bits,
-                nmse=4.0**-bits * loss, gap_db=loss, limit=limit, side_information_error=0.01,
+                nmse=4.0**-bits * loss, gap_db=loss, limit=limit,
+                side_information_error=side_information_error,
                 dim=1000, clients=10, snr_db=20.0,
             )
             for name, loss, limit in (("eden", 2, "shannon"), ("wyner_ziv", 0.05, "wyner_ziv"))
             for bits in (1.0, 2.0, 4.0)
         ]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["gaussian", "gradients_some"])
+def test_figures_are_drawn_and_reproducible(tmp_path, source):
+    rows = measurements(source)
     first = save(figure_of(rows), tmp_path / "a", "figure")
     second = save(figure_of(rows), tmp_path / "b", "figure")
     for one, other in zip(first, second, strict=True):
         assert one.stat().st_size > 10_000
         assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("error", [0.01, 0.9])
+def test_limits_are_named_beside_the_axes_one_above_the_other(error):
+    left, right = figure_of(measurements(side_information_error=error)).axes
+    places = {text.get_text(): text.get_position() for text in left.texts}
+    assert set(places) == {
+        *("nothing sent", "side information alone"),
+        *("Shannon limit", "Wyner-Ziv limit"),
+    }
+    assert all(x > 1 for x, _ in places.values())
+    heights = sorted(y for _, y in places.values())
+    assert min(np.diff(heights)) > 0.06
+    assert right.get_ylabel().endswith("limit of as many bits, in dB")
 
 
 def test_what_is_listed_is_measured_and_what_has_no_data_left_out(monkeypatch, tmp_path, capsys):

@@ -1,6 +1,6 @@
 """Figures of errors against bits on vectors: a tidy frame in, a figure out."""
 
-from math import atan, degrees, inf, log, log10
+from math import inf, log10
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from wzfl.end_labels import End, label_ends
 from wzfl.plots import in_order, label, look, style
 from wzfl.theory import wyner_ziv_limit
 
 _MOST_BITS = 8.5  # beyond it are casts, which would squeeze the rest into a corner
 _SETTING = ["dim", "clients", "snr_db"]
 _GREY = "0.3"
-_CLOSE = 0.4  # decades between lines whose names would cover each other
 _HEADINGS = {
     "wyner_ziv": "Wyner-Ziv: decoder has side\ninformation",
     "shannon": "Shannon: decoder has none",
@@ -35,7 +35,7 @@ def rate_distortion(rows: pd.DataFrame) -> Figure:
     settings = [setting for _, setting in shown.groupby(_SETTING, dropna=False)]
     height = max(1, len(settings))
     figure, grid = plt.subplots(
-        height, 2, figsize=(10.6, 4.6 * height + 0.5), squeeze=False, layout="constrained"
+        height, 2, figsize=(11.6, 4.6 * height + 0.5), squeeze=False, layout="constrained"
     )
     for (left, right), setting in zip(grid, settings, strict=False):
         for axes, column in ((left, "nmse"), (right, "gap_db")):
@@ -46,7 +46,7 @@ def rate_distortion(rows: pd.DataFrame) -> Figure:
         left.set_ylabel("|estimate − update|² / |update|²")
         _limits(left, setting)
         right.set_title("from the Gaussian limit of each compressor", fontsize=9, loc="left")
-        right.set_ylabel("dB")
+        right.set_ylabel("error over the limit of as many bits, in dB")
         right.axhline(0, color=_GREY, linewidth=0.9)
         right.set_ylim(bottom=max(right.get_ylim()[0], _DEEPEST_DB))
     figure.legend(handles=_legend(shown), loc="outside right upper", fontsize=8, handlelength=3)
@@ -62,7 +62,7 @@ def _lines(axes: Axes, setting: pd.DataFrame, column: str) -> None:
 
 
 def _limits(axes: Axes, setting: pd.DataFrame) -> None:
-    """The limits, and what costs no bits, labelled in place."""
+    """The limits, and what costs no bits, labelled beside the axes, where no curve runs over their names."""
     most = _most_bits(setting)
     references = [(1.0, "Shannon limit", "nothing sent")]
     if (setting.limit == "wyner_ziv").any():
@@ -73,25 +73,12 @@ def _limits(axes: Axes, setting: pd.DataFrame) -> None:
     axes.set_yscale("log")
     lowest = max(setting.nmse.min(), min(ends) * 10 ** (_DEEPEST_DB / 10))
     axes.set_ylim(min(lowest, *ends) / _ROOM, max(setting.nmse.max(), 1) * _ROOM)
-    close = abs(log10(references[0][0] / references[-1][0])) < _CLOSE
-    for place, (variance, limit, free) in enumerate(references):
-        end = wyner_ziv_limit(most, variance)
+    labels = []
+    for (variance, limit, free), end in zip(references, ends, strict=True):
         axes.plot([0, most], [variance, end], color=_GREY, linewidth=0.9)  # straight on a log axis
         axes.axhline(variance, color=_GREY, linewidth=0.9, linestyle=(0, (1, 2)))
-        # Where the lines lie side by side, their names go one after the other.
-        at = most * (1 if place or not close else 0.7)
-        there = wyner_ziv_limit(at, variance)
-        _text(axes, free, at, variance, "bottom", 0.0)
-        _text(axes, limit, at, there, "top", -2 * log(2) * there)
-
-
-def _text(axes: Axes, text: str, bits: float, error: float, side: str, slope: float) -> None:
-    """Writes beside a line that ends in (`bits`, `error`) with this slope, on a white ground."""
-    axes.text(
-        bits, error, f"{text} ", fontsize=7, color=_GREY, ha="right", va=side,
-        rotation=degrees(atan(slope)), rotation_mode="anchor", transform_rotates_text=True,
-        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}, zorder=1.5,
-    )  # fmt: skip
+        labels += [End(free, _GREY, most, variance), End(limit, _GREY, most, end)]
+    label_ends(axes, labels)
 
 
 def _most_bits(setting: pd.DataFrame) -> float:
