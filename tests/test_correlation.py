@@ -9,6 +9,7 @@ from test_report import write_run
 
 from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.correlation import load_history, rounds_of
+from wzfl.correlation_plots import history_by_policy
 from wzfl.results import CLIENTS
 
 # By policy: error of side information, scale over the residual's true RMS (0: coded alone), failures.
@@ -63,6 +64,11 @@ def test_the_report_says_what_each_policy_is_worth(plan):
         figure = plan.results_dir / "figures" / f"history_by_policy.{suffix}"
         assert figure.stat().st_size > 10_000
     assert len(pd.read_csv(plan.results_dir / "history.csv")) == 60
+
+
+def test_ratios_are_on_log_axes_and_cosines_are_not(plan):
+    figure = history_by_policy({"a": rounds_of(load_history(plan.results_dir, "regime"))})
+    assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear", "log"]
 
 
 def test_nothing_to_draw_says_what_to_do(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from wzfl.intervals import means_by
 from wzfl.plots import means_of, style, unique_handles
@@ -27,7 +28,7 @@ _ROWS = {
     "cosine": "cosine of side information\nand update",
     "scale_ratio": "scale / RMS of\nside information − update",
 }
-_NEUTRAL = {"side_information_error": 1.0, "scale_ratio": 1.0}
+_NEUTRAL = {"side_information_error": 1.0, "scale_ratio": 1.0}  # ratios, on log axes
 
 
 def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
@@ -50,9 +51,12 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
             _lines(axes, history, column)
             if column in _NEUTRAL:
                 axes.axhline(_NEUTRAL[column], color="0.3", linewidth=0.8)
+                axes.set_yscale("log")
         row[0].set_ylabel(ylabel)
-    for axes in grid[0]:
-        axes.set_yscale("log")
+    scales = grid[list(_ROWS).index("scale_ratio"), 0].yaxis  # within a decade or so
+    scales.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    scales.set_major_formatter("{x:g}")
+    scales.set_minor_formatter(NullFormatter())
     for axes, (title, history) in zip(grid[0], settings.items(), strict=True):
         axes.set_title(f"{title}\n{means_of(history.seed.nunique())}", fontsize=8)
     for axes in grid[-1]:
