@@ -2,7 +2,8 @@
 
     python scripts/plot_correlation.py [--results-dir results/correlation] [--tracking wandb]
 
-Reads the runs of `make correlation`; writes figures/history_by_policy, history.csv and report.md.
+Reads the runs of `make correlation`; writes figures/history_by_policy, history.csv and report.md. Where runs
+are not at hand, the figure is drawn from history.csv; the report stays, it is of clients one by one.
 """
 
 import sys
@@ -11,7 +12,13 @@ from pathlib import Path
 import pandas as pd
 from plans import Plan, parse_plan
 
-from wzfl.correlation import correlation_report, load_history, rounds_of
+from wzfl.correlation import (
+    correlation_report,
+    load_history,
+    load_rounds,
+    rounds_of,
+    save_rounds,
+)
 from wzfl.correlation_plots import history_by_policy
 from wzfl.plots import save
 from wzfl.summary import load_sweep
@@ -20,7 +27,7 @@ _FIGURE = "history_by_policy"
 
 
 def draw_correlation(plan: Plan, skipped: dict[str, str]) -> Path | None:
-    """The report; None where nothing has finished."""
+    """The report; None where nothing has finished and nothing was drawn before."""
     settings, runs = {}, []
     for entry in plan.experiments:
         history = load_history(plan.results_dir, entry["name"])
@@ -29,12 +36,14 @@ def draw_correlation(plan: Plan, skipped: dict[str, str]) -> Path | None:
             continue
         settings[entry["title"]] = history
         runs.append(load_sweep(plan.results_dir, entry["name"])[0])
-    if not settings:
-        return None
-    save(history_by_policy(settings), plan.results_dir / "figures", _FIGURE)
-    tables = [rounds_of(history).assign(setting=title) for title, history in settings.items()]
-    pd.concat(tables).to_csv(plan.results_dir / "history.csv", index=False)
     path = plan.results_dir / "report.md"
+    if settings:
+        save_rounds(plan.results_dir, {title: rounds_of(own) for title, own in settings.items()})
+    rounds = load_rounds(plan.results_dir)
+    if rounds:
+        save(history_by_policy(rounds), plan.results_dir / "figures", _FIGURE)
+    if not settings:
+        return path if rounds and path.is_file() else None
     path.write_text(correlation_report(settings, pd.concat(runs), skipped, [_FIGURE], plan.command))
     return path
 

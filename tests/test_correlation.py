@@ -1,5 +1,7 @@
 """Figure, table and report of side information from clients' records made by hand."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import plot_correlation
@@ -10,6 +12,7 @@ from test_report import write_run
 from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.correlation import load_history, rounds_of
 from wzfl.correlation_plots import history_by_policy
+from wzfl.errors import InputError
 from wzfl.results import CLIENTS
 
 # By policy: error of side information, scale over the residual's true RMS (0: coded alone), failures.
@@ -64,6 +67,21 @@ def test_the_report_says_what_each_policy_is_worth(plan):
         figure = plan.results_dir / "figures" / f"history_by_policy.{suffix}"
         assert figure.stat().st_size > 10_000
     assert len(pd.read_csv(plan.results_dir / "history.csv")) == 60
+
+
+def test_without_runs_the_figure_is_drawn_from_the_table_and_the_report_stays(plan):
+    report = plot_correlation.draw_correlation(plan, {})
+    figure, text = plan.results_dir / "figures" / "history_by_policy.png", report.read_text()
+    drawn = figure.read_bytes()
+    figure.unlink()
+    for folder in ("runs", "sweeps"):
+        shutil.rmtree(plan.results_dir / folder)
+    assert plot_correlation.draw_correlation(plan, {}) == report
+    assert (figure.read_bytes(), report.read_text()) == (drawn, text)
+    table = pd.read_csv(plan.results_dir / "history.csv")
+    table.drop(columns="cosine").to_csv(plan.results_dir / "history.csv", index=False)
+    with pytest.raises(InputError, match=r"lacks the columns \['cosine'\]; run `make correlation`"):
+        plot_correlation.draw_correlation(plan, {})
 
 
 def test_ratios_are_on_log_axes_and_cosines_are_not(plan):

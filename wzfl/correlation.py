@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from wzfl import markdown
+from wzfl.errors import InputError
 from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.report import figures_section, tables_report
 from wzfl.results import SweepFolder, load_clients
@@ -21,6 +22,9 @@ client is what it coded its residual for; its median over the residual's true RM
 nine in ten are in: below 1 the code is overrun. Failed are payloads whose decoder noticed. All policies \
 of a setting share seeds, partition, batches and initial weights. Intervals are {COVERAGE}.
 """
+# Of all settings of a results folder, from which the figure can be drawn where runs are not at hand.
+HISTORY = "history.csv"
+_MEANS = ["side_information_error", "cosine", "scale_ratio", "age"]
 
 
 def load_history(results_dir: Path, sweep: str) -> pd.DataFrame:
@@ -44,8 +48,30 @@ def load_history(results_dir: Path, sweep: str) -> pd.DataFrame:
 def rounds_of(history: pd.DataFrame) -> pd.DataFrame:
     """A row per policy, seed and round: means over clients, and how many failed."""
     by_round = history.groupby(["policy", "seed", "round"])
-    columns = ["side_information_error", "cosine", "scale_ratio", "age"]
-    return by_round[columns].mean().assign(failed=by_round.failed.sum()).reset_index()
+    return by_round[_MEANS].mean().assign(failed=by_round.failed.sum()).reset_index()
+
+
+def save_rounds(results_dir: Path, rounds: Mapping[str, pd.DataFrame]) -> None:
+    """Writes frames of `rounds_of`, by title."""
+    tables = [own.assign(setting=title) for title, own in rounds.items()]
+    pd.concat(tables).to_csv(results_dir / HISTORY, index=False)
+
+
+def load_rounds(results_dir: Path) -> dict[str, pd.DataFrame]:
+    """What `save_rounds` has written; empty where that is not there.
+
+    Raises:
+        InputError: the table lacks columns.
+    """
+    path = results_dir / HISTORY
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path)
+    if missing := {"setting", "policy", "seed", "round", *_MEANS} - set(table.columns):
+        raise InputError(
+            f"{path} lacks the columns {sorted(missing)}; run `make correlation` again"
+        )
+    return {str(title): own for title, own in table.groupby("setting", sort=False)}
 
 
 def correlation_report(

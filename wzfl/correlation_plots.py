@@ -34,7 +34,7 @@ _NEUTRAL = {"side_information_error": 1.0, "scale_ratio": 1.0}  # ratios, on log
 def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
     """Error and cosine of side information, and scales against true ones, by round.
 
-    A column of panels per title and its frame of `wzfl.correlation.load_history`. Lines are means over
+    A column of panels per title and its frame of `wzfl.correlation.rounds_of`. Lines are means over
     clients and seeds, bands the intervals of the clients' means over seeds.
     """
     style()
