@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from wzfl.summary import load_sweep
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,6 +21,18 @@ def test_links_lead_somewhere():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_column_that_is_explained_is_there_once_a_table_is_read():
+    (section,) = re.findall(
+        r"^## `runs.csv`.*?(?=^## )", (ROOT / "docs/data.md").read_text(), re.M | re.S
+    )
+    names = re.findall(r"^\| (`.*?) \|", section, re.M)
+    told = {column for cell in names for column in re.findall(r"`(\w+)`", cell)}
+    assert len(told) > 30
+    for path in (ROOT / "results").glob("**/runs.csv"):
+        sweep = pd.read_csv(path, nrows=1).sweep[0]
+        assert told - set(load_sweep(path.parent, sweep)[0].columns) == set(), path
 
 
 def test_every_column_of_the_tables_is_explained():

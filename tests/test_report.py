@@ -307,11 +307,25 @@ def test_a_report_can_be_drawn_from_its_tables(results):
 
 def test_tables_that_are_read_and_written_stay_as_they_are(tmp_path):
     runs = pd.DataFrame({"sweep": "s", "batch_size": [8, None], "epochs": [None, 2], "loss": 0.1})
+    runs = runs.assign(channel="faulty")
     save_tables(tmp_path, runs, pd.DataFrame({"sweep": ["s"], "id": ["a"]}))
     text = (tmp_path / "runs.csv").read_text()
-    assert text == "sweep,batch_size,epochs,loss\ns,8,,0.1\ns,,2,0.1\n"
+    assert text == "sweep,batch_size,epochs,loss,channel\ns,8,,0.1,faulty\ns,,2,0.1,faulty\n"
     save_tables(tmp_path, *load_sweep(tmp_path, "s"))
     assert (tmp_path / "runs.csv").read_text() == text
+
+
+def test_tables_of_older_code_gain_the_columns_they_lack(tmp_path):
+    runs = pd.DataFrame({"sweep": "s", "seed": [0, 1], "channel": ["faulty", None]})
+    rounds = pd.DataFrame({"sweep": ["s"], "id": ["a"]})
+    for older, channels in ((runs, "faulty perfect"), (runs[["sweep", "seed"]], "perfect perfect")):
+        save_tables(tmp_path, older, rounds)
+        save_tables(tmp_path, *load_sweep(tmp_path, "s"))
+        table = pd.read_csv(tmp_path / "runs.csv")
+        assert set(table.columns) == {"sweep", "seed", "channel", "loss", "batch_size", "epochs"}
+        assert " ".join(table.channel) == channels
+        assert table.loss.tolist() == [0, 0]
+        assert table[["batch_size", "epochs"]].isna().all(axis=None)
 
 
 def figures(results):

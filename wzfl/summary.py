@@ -18,6 +18,7 @@ METHOD = ["compressor", "bitrate"]
 BASELINE = "none"
 ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
+_LATER = ["channel", "loss", "batch_size", "epochs"]  # columns that tables of older code lack
 _COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may have none
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
 RUNS, ROUNDS = "runs.csv", "rounds.csv.gz"
@@ -84,8 +85,10 @@ def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFr
     # "none" is a compressor; only an empty cell is no value.
     tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
     runs, rounds = (table[table.sweep == sweep].reset_index(drop=True) for table in tables)
-    # Of tables from before there were channels.
-    return runs.assign(loss=runs.get("loss", 0.0)), rounds
+    runs = runs.reindex(columns=runs.columns.union(_LATER, sort=False))
+    # Before there were channels, nothing was lost.
+    channel = runs.channel.astype(object).fillna("perfect")
+    return runs.assign(channel=channel, loss=runs.loss.fillna(0.0)), rounds
 
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
