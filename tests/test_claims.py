@@ -65,6 +65,12 @@ def test_history_is_judged_at_the_highest_bitrate(error, verdict):
     assert f"| a setting | {verdict} " in text
 
 
+def test_the_table_says_what_is_measured():
+    text = section(RUNS)
+    assert "| history helps " in text
+    assert "|history − gradient|² / |gradient|²" in text
+
+
 def test_both_claims_in_short_come_first():
     (row,) = [line for line in section(RUNS).splitlines() if "accuracy_vs_bits_digits" in line]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]

@@ -43,16 +43,18 @@ def _codes(runs: pd.DataFrame) -> list[str]:
 
 
 _SHORT = """\
-The two claims in short, the evidence is below: whether history is correlated with what comes, and in how \
-many comparisons with an earlier scheme at equal bits a code with side information is ahead, behind, or \
-neither, as the interval of the difference has 0 in it. The figure shows all runs of a setting.
+The two claims in short, the evidence is below: whether history helps, and in how many comparisons with an \
+earlier scheme at equal bits a code with side information is ahead, behind, or neither, as the \
+interval of the difference has 0 in it. The figure shows all runs of a setting.
 """
 _HISTORY = """\
-### Gradients of adjacent rounds are correlated
+### History helps, since gradients of adjacent rounds are correlated
 
-History's error at the highest bitrate, where history is what the gradient was, of `wyner_ziv` or, where \
-that did not run, another code. The claim holds where its interval is below 1, and fails where it is above. \
-What `linear` expects is history weighed by how well it did.
+History's error, |history − gradient|² / |gradient|², at the highest bitrate of `wyner_ziv` or, where that \
+did not run, another code. The claim holds where its interval is below 1, and fails where it is above. Plain \
+history, of `last` and `measured`, is what was decoded last, with that code's error in it. Of one as long as \
+the gradient this asks for a cosine above 1/2: where it fails the two may still be correlated. What `linear` \
+expects is history weighed by how well it did.
 """
 _RATES = """\
 ### Wyner-Ziv coding beats earlier schemes at equal bits
@@ -78,7 +80,7 @@ def _in_short(sweep: Sweep) -> dict[str, str]:
     return {
         "setting": sweep.title,
         "seeds": str(sweep.runs.seed.nunique()),
-        "history is correlated": _history(sweep)["verdict"],
+        "history helps": _history(sweep)["verdict"],
         "ahead / behind / undecided": "; ".join(tallies),
         "figure": f"[{figure}](figures/{figure}.png)",
     }
