@@ -288,12 +288,22 @@ def test_the_bits_to_the_target_are_compared(sweep):
     table = sweep.methods
     table.loc[table.compressor == "wyner_ziv", "bits_to_target"] = 150.0
     table.loc[(table.compressor == "qsgd") & (table.bitrate == 4), "bits_to_target"] = 600.0
-    assert bits_verdict(table) == (
+    assert bits_verdict(sweep) == (
         "`wyner_ziv` needs 0.0187 kB to the target; 0.25 times those of `qsgd`, the best without client"
         " memory; 1.00 times those of `topk`, the best with client memory.\n"
     )
     never = table.assign(bits_to_target=float("nan"))
-    assert bits_verdict(never) == "No code with side information reached the target.\n"
+    none = "No code with side information reached the target in every seed.\n"
+    assert bits_verdict(replace(sweep, methods=never)) == none
+
+
+def test_rivals_that_some_seeds_alone_took_to_the_target_are_named(sweep):
+    table = sweep.methods
+    table.loc[table.compressor == "wyner_ziv", "bits_to_target"] = 150.0
+    rounds = sweep.rounds[(sweep.rounds.compressor != "qsgd") | (sweep.rounds.bitrate == 1)]
+    partly = table[(table.compressor != "qsgd") | (table.bitrate == 1)]
+    text = bits_verdict(replace(sweep, methods=partly, rounds=rounds))
+    assert text.endswith("client memory; `qsgd` reached it in 1 of 2 seeds, 0.0375 kB.\n")
 
 
 def test_a_report_can_be_drawn_from_its_tables(results):

@@ -184,7 +184,7 @@ def _section(sweep: Sweep) -> str:
         text += [
             "### Each compressor at its best bitrate\n",
             headline(sweep),
-            bits_verdict(sweep.methods),
+            bits_verdict(sweep),
         ]
     if sweep.shows == "loss":
         text.append(_loss_verdict(sweep))

@@ -5,24 +5,39 @@ from typing import Any
 import pandas as pd
 
 from wzfl import markdown
-from wzfl.summary import BASELINE, best_by_compressor
+from wzfl.summary import BASELINE, Sweep, best_by_compressor, bits_to_target, target_accuracy
 
 INFORMED = ("wyner_ziv", "slepian_wolf", "learned_slepian_wolf")  # codes with side information
 
 
-def bits_verdict(methods: pd.DataFrame) -> str:
-    """Of bits to the target, each compressor at its best bitrate."""
-    best = best_by_compressor(methods)
-    ours, rivals = _contenders(best[best.compressor != BASELINE], "bits_to_target")
+def bits_verdict(sweep: Sweep) -> str:
+    """Of bits to the target, each compressor at its best bitrate; and rivals that reached it in part."""
+    best = best_by_compressor(sweep.methods)
+    best = best[best.compressor != BASELINE]
+    ours, rivals = _contenders(best, "bits_to_target")
     if ours is None:
-        return "No code with side information reached the target.\n"
+        return "No code with side information reached the target in every seed.\n"
     ratios = [
         f"{ours.bits_to_target / rival.bits_to_target:.2f} times those of"
         f" `{rival.compressor}`, the best {kind}"
         for kind, rival in rivals.items()
     ]
-    bits = markdown.size(ours.bits_to_target)
-    return f"`{ours.compressor}` needs {'; '.join([f'{bits} to the target', *ratios])}.\n"
+    needs = [f"{markdown.size(ours.bits_to_target)} to the target", *ratios, *_in_part(sweep, best)]
+    return f"`{ours.compressor}` needs {'; '.join(needs)}.\n"
+
+
+def _in_part(sweep: Sweep, best: pd.DataFrame) -> list[str]:
+    """Rivals that reached the target in all seeds at no bitrate: in how many, and the mean bits of these."""
+    bits = bits_to_target(sweep.rounds, target_accuracy(sweep.runs))
+    rivals = best[best.bits_to_target.isna() & ~best.compressor.str.startswith(INFORMED)]
+    texts = []
+    for name in rivals.compressor[rivals.reached > 0]:
+        by_bitrate = bits[bits.compressor == name].groupby("bitrate")
+        table = by_bitrate.agg(reached=("bits_to_target", "count"), mean=("bits_to_target", "mean"))
+        most = table[table.reached == table.reached.max()]["mean"].min()
+        seeds = f"{table.reached.max()} of {by_bitrate.seed.nunique().max()} seeds"
+        texts.append(f"`{name}` reached it in {seeds}, {markdown.size(most)}")
+    return texts
 
 
 def loss_verdicts(methods: pd.DataFrame) -> str:
