@@ -273,6 +273,16 @@ def test_the_report_names_everything(sweep):
         assert part in text
 
 
+def test_the_report_tells_how_far_apart_evaluations_are(sweep):
+    seldom = sweep.rounds.assign(round=5 * sweep.rounds["round"])
+    seldom["round"] = seldom["round"].replace(15, 13)  # the last
+    reference = replace(sweep, shows="reference", rounds=sweep.rounds[:0])
+    text = report([sweep, replace(sweep, rounds=seldom), reference], {}, [], "")
+    assert "Accuracy is measured every 1 or 5 rounds of a setting." in text
+    assert "best bitrate of a compressor is chosen on the seeds that are reported" in text
+    assert "every 1 rounds of" in report([sweep], {}, [], "")
+
+
 def test_the_loss_verdict_names_the_best_of_each_kind(sweep):
     losses = {"wyner_ziv": 3e-4, "qsgd": 4e-4, "topk": 1e-4}
     table = sweep.methods.assign(excess_loss=sweep.methods.compressor.map(losses))

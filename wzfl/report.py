@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from wzfl import markdown
@@ -30,7 +31,7 @@ def report(
     parts = [
         f"# {title}\n",
         generated_by(command),
-        introduction,
+        introduction + (_how_fine(sweeps) if kind == "accuracy" else ""),
         what_was_run(runs, skipped),
     ]
     parts += [_sanity(sweeps), claims_section(sweeps)]
@@ -95,6 +96,11 @@ seed's if that is lower. History's error is |side \
 information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps, \
 above 1 coding without it would do better.
 """
+_HOW_FINE = """
+Accuracy is measured every {} rounds of a setting. Bits to a target are those until it was measured there, \
+in each run a multiple of what as many rounds send: smaller differences are not seen. The best bitrate of a \
+compressor is chosen on the seeds that are reported.
+"""
 _ERRORS = """\
 An error is |estimate − update|² / |update|², the mean over \
 clients and the last ten rounds, in dB; means over seeds, ± their standard error. Differences are of \
@@ -144,6 +150,20 @@ def what_was_run(runs: pd.DataFrame, skipped: Mapping[str, str]) -> str:
         left_out = [f"- `{name}`: {reason}" for name, reason in skipped.items()]
         text += "\n## Not run\n\n" + "\n".join(left_out) + "\n"
     return text
+
+
+def _how_fine(sweeps: Sequence[Sweep]) -> str:
+    """What bits to a target can tell apart, by evaluations; and on which seeds the best is chosen."""
+    apart = sorted({_between_evaluations(s.rounds) for s in sweeps if s.shows != "reference"})
+    every = [str(rounds) for rounds in apart]
+    listed = " or ".join(part for part in (", ".join(every[:-1]), *every[-1:]) if part)
+    return _HOW_FINE.format(listed) if apart else ""
+
+
+def _between_evaluations(rounds: pd.DataFrame) -> int:
+    """Rounds from one to the next; the last of a run may come sooner."""
+    evaluated = rounds.dropna(subset="test_accuracy")["round"].unique()
+    return int(np.diff(np.sort(evaluated), prepend=0).max())
 
 
 def _sanity(sweeps: Sequence[Sweep]) -> str:
