@@ -373,8 +373,8 @@ def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
     baseline = float(methods.loc[methods.compressor == "none", column].iloc[0])
     values = methods[column].dropna()
     if column == "accuracy":
-        lowest, highest = methods[f"{column}_low"].min(), methods[f"{column}_high"].max()
-        axes.set_ylim(max(lowest, baseline - 0.2) - 0.01, highest + 0.01)
+        shown = methods[methods[column] >= baseline - 0.2]
+        axes.set_ylim(shown[f"{column}_low"].min() - 0.01, shown[f"{column}_high"].max() + 0.01)
     elif (values > 0).any():  # a loss below float32's has no place on a log axis
         axes.set_yscale("log")
         axes.set_ylim(values[values > 0].min() / 2, min(float(values.max()), 1.0) * 2)
