@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from wzfl import markdown
 from wzfl.errors import InputError
 from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.report import figures_section, tables_report
-from wzfl.results import SweepFolder, load_clients
+from wzfl.results import SweepFolder, load_clients, load_config
 from wzfl.summary import LAST_ROUNDS, decibel
 
 _INTRODUCTION = f"""\
@@ -35,7 +34,7 @@ def load_history(results_dir: Path, sweep: str) -> pd.DataFrame:
     frames = []
     for id in SweepFolder(results_dir / "sweeps" / sweep).ids():
         path = results_dir / "runs" / id
-        config = yaml.safe_load((path / "config.yaml").read_text())
+        config = load_config(path)
         names = {"policy": config["names"]["side_information"], "seed": config["seed"]}
         frames.append(load_clients(path).assign(**names))
     if not frames:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from wzfl.intervals import mean_interval
-from wzfl.results import SweepFolder, load_rounds
+from wzfl.results import SweepFolder, load_config, load_rounds
 
 # What tells settings of a comparison apart, besides the seed.
 METHOD = ["compressor", "bitrate"]
@@ -92,7 +91,7 @@ def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
-    config = yaml.safe_load((path / "config.yaml").read_text())
+    config = load_config(path)
     metadata = json.loads((path / "metadata.json").read_text())
     summary, environment = metadata["summary"], metadata["environment"]
     sent = len(rounds) * config["clients_per_round"] * summary["dim"]
