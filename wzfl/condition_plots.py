@@ -71,7 +71,8 @@ def _panel(axes: Axes, condition: str, runs: pd.DataFrame) -> None:
             axes.axhline(means["mean"].iloc[0], **look(name) | {"marker": ""}, linewidth=0.9)
             places = [float(len(values))]
         ends.append(End(labels[name], look(name)["color"], places[-1], means["mean"].iloc[-1]))
-    axes.set_xticks(range(len(values)), [called(value) for value in values])
+    names = [called(value) for value in values]
+    axes.set_xticks(range(len(values)), names, fontsize=8 if unordered else None)
     axes.set_xlabel(CONDITIONS[condition])
     label_ends(axes, ends)
 
