@@ -46,8 +46,8 @@ def main() -> None:
         f"side_information.capacity={arguments.capacity or 'null'}",
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("train", overrides, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
+        HydraConfig.instance().set_config(compose("train", overrides, return_hydra_config=True))
+        config = compose("train", overrides)
     data = to_device(build(config.dataset), torch.device("cpu"))
     federation = build_federation(config, used_settings(config), build(config.compressor), data)
     server = Server(federation.model.init(config.seed), build(config.server.optimizer))
