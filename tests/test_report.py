@@ -335,6 +335,10 @@ def test_tables_that_are_read_and_written_stay_as_they_are(tmp_path):
     assert (tmp_path / "runs.csv").read_text() == text
 
 
+def test_a_run_that_names_no_channel_had_a_perfect_one(sweep):
+    assert set(sweep.runs.channel) == {"perfect"}
+
+
 def test_tables_of_older_code_gain_the_columns_they_lack(tmp_path):
     runs = pd.DataFrame({"sweep": "s", "seed": [0, 1], "channel": ["faulty", None]})
     rounds = pd.DataFrame({"sweep": ["s"], "id": ["a"]})

@@ -100,7 +100,7 @@ def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any
     return {
         "sweep": sweep,
         "id": id,
-        **config["names"],
+        **{"channel": "perfect"} | config["names"],  # a run names it where it is another
         "compressor": _called(config["names"]),
         "bitrate": summary["bitrate"],
         "measured_bitrate": rounds["uplink_bits"].sum() / sent if sent else float("nan"),
