@@ -85,9 +85,8 @@ class QSGDElias:
             return kernel.coded_bits(magnitudes, step, noise, LARGEST - 2, lengths)
 
         whole = self.bitrate * len(update)
-        budget = max(
-            whole - 8 * _HEADER.size, whole / 2
-        )  # short vectors are more than their header
+        # Half of it at least, or of a vector shorter than its header nothing would be sent.
+        budget = max(whole - 8 * _HEADER.size, whole / 2)
         step = _smallest(lambda step: min(bits(step)) <= budget, float(magnitudes.max()))
         few, many = bits(step)
         levels = _levels(magnitudes, step, noise)
