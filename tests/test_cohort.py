@@ -87,7 +87,7 @@ def test_they_are_grouped_by_what_they_take(monkeypatch, shards):
     cohort = Cohort.with_seeds(FedSGD(7), model, model.init(0), shards, range(5))
     assert cohort.groups() == [slice(0, 5)]
     activations = 3 * 7 * (128 + 128 + 12 + 12 + 9 + 9 + 5)
-    monkeypatch.setitem(wzfl.cohort._BUDGET, "cpu", activations)
+    monkeypatch.setitem(shared_pass.BUDGET, "cpu", activations)
     assert cohort.groups() == [slice(0, 3), slice(3, 5)]
     monkeypatch.setitem(wzfl.cohort._UPDATES, "cpu", model.dim)
     assert [rows.stop - rows.start for rows in cohort.groups()] == [1] * 5

@@ -4,9 +4,10 @@ from functools import partial
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from wzfl import InputError
+from wzfl import InputError, metrics, shared_pass
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
 from wzfl.cohort import Cohort
 from wzfl.ledger import BitLedger
@@ -262,3 +263,42 @@ def test_metrics_by_hand():
     loss, accuracy = evaluate(model, weights, x, y)
     assert accuracy == pytest.approx(2 / 3)
     assert loss == pytest.approx(float(functional.cross_entropy(model.apply(weights, x), y)))
+
+
+class Tanh(nn.Module):
+    """Not a sequence of layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(48, 3)
+
+    def forward(self, x):
+        return torch.tanh(self.layer(x.flatten(1)))
+
+
+@pytest.mark.usefixtures("blas")
+@pytest.mark.parametrize(
+    ("model", "budget", "passes"),
+    [
+        (cnn((3, 4, 4), 3), 2 * 2867, [2] * 5 + [1]),
+        (mlp((3, 4, 4), 3, [5]), 2 * 2867, [11]),
+        (resnet((3, 4, 4), 3, width=8, blocks=1), 722, [1] * 11),
+        (Model(Tanh), 1, [11]),
+    ],
+    ids=["known layers", "dense", "other layers", "no sequence"],
+)
+def test_evaluation_is_that_of_the_model_in_passes_that_fit(model, budget, passes, monkeypatch):
+    """An example is 48 floats, 2867 with what layers of the CNN make of it, 109 and 723 of the others."""
+    monkeypatch.setitem(shared_pass.BUDGET, "cpu", budget)
+    seen = []
+    one_pass = metrics._logits
+    monkeypatch.setattr(metrics, "_logits", lambda *of: seen.append(len(of[2])) or one_pass(*of))
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(11, 3, 4, 4, generator=generator)
+    y = torch.randint(3, (11,), generator=generator)
+    weights = model.init(1)
+    loss, accuracy = evaluate(model, weights, x, y)
+    logits = model.apply(weights, x).detach()
+    assert loss == pytest.approx(float(functional.cross_entropy(logits, y)), rel=1e-5)
+    assert accuracy == int((logits.argmax(dim=1) == y).sum()) / 11
+    assert sorted(seen, reverse=True) == passes

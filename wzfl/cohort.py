@@ -24,9 +24,7 @@ from wzfl.dense import dense_layers
 from wzfl.models import Model
 from wzfl.threads import in_threads, runs
 
-# Floats that examples and activations of clients that are handled together may take.
-_BUDGET = {"cpu": 10**7, "cuda": 10**9}
-# Floats of their updates.
+# Floats of the updates of clients that are handled together.
 _UPDATES = {"cpu": 2**25, "cuda": 2**29}
 # Examples of one shared pass, and clients of one batched step, beyond which nothing is gained.
 _EXAMPLES = {"cpu": 1024, "cuda": 2**16}
@@ -91,10 +89,10 @@ class Cohort:
         examples = max(sum(len(rows) for rows in schedule) for schedule in self.schedules)
         if exact and self.work.lr is None and shared_pass.supports(network):
             floats = examples * shared_pass.floats_per_example(network, x.shape[1:])
-            return _shared, min(_EXAMPLES[device] // examples, _BUDGET[device] // floats)
+            return _shared, min(_EXAMPLES[device] // examples, shared_pass.BUDGET[device] // floats)
         if exact and self.work.lr is not None and dense_layers(network):
             floats = examples * x[0].numel() + 2 * self.model.dim
-            return _batched, min(_CLIENTS[device], _BUDGET[device] // floats)
+            return _batched, min(_CLIENTS[device], shared_pass.BUDGET[device] // floats)
         if exact and shared_pass.supports(network):
             return _in_place, 1
         return _by_autograd, 1

@@ -1,14 +1,16 @@
 """Errors and accuracies."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from wzfl import shared_pass
 from wzfl.models import Model
 from wzfl.norms import energies, squared_distances
 from wzfl.threads import in_threads
 
-_CHUNK = 500  # examples
+# Examples of one pass, beyond which nothing is gained.
+_EXAMPLES = 500
 
 
 def relative_error(estimates: Tensor, updates: Tensor) -> float:
@@ -32,14 +34,29 @@ def evaluate(model: Model, weights: Tensor, x: Tensor, y: Tensor) -> tuple[float
 
     def part(batch: tuple[Tensor, Tensor]) -> tuple[float, int]:
         inputs, labels = batch
-        with torch.no_grad():
-            logits = model.apply(weights, inputs)
+        logits = _logits(model, weights, inputs)
         loss = functional.cross_entropy(logits, labels, reduction="sum")
         return float(loss), int((logits.argmax(dim=1) == labels).sum())
 
-    batches = list(zip(x.split(_CHUNK), y.split(_CHUNK), strict=True))
+    size = _examples_at_once(model.network, x)
+    batches = list(zip(x.split(size), y.split(size), strict=True))
     losses, correct = zip(*in_threads(part, batches), strict=True)
     return sum(losses) / len(y), sum(correct) / len(y)
+
+
+@torch.no_grad()
+def _logits(model: Model, weights: Tensor, inputs: Tensor) -> Tensor:
+    if shared_pass.supports(model.network):
+        return shared_pass.outputs(model.network, weights, inputs)
+    return model.apply(weights, inputs)
+
+
+def _examples_at_once(network: nn.Module, x: Tensor) -> int:
+    """As many as stay in the caches, or fit a GPU, with what layers make of them."""
+    if not isinstance(network, nn.Sequential):
+        return _EXAMPLES
+    floats = shared_pass.floats_per_example(network, x.shape[1:])
+    return min(max(1, shared_pass.BUDGET[x.device.type] // floats), _EXAMPLES)
 
 
 def mean_ratio(energy: Tensor, reference: Tensor) -> float:

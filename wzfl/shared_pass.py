@@ -17,6 +17,9 @@ from wzfl.dense import dense_layers
 from wzfl.layers import Clients, Layer, Room, is_known, layer_of
 from wzfl.products import goes_to_openblas
 
+# Floats that examples and activations which are handled together may take.
+BUDGET = {"cpu": 10**7, "cuda": 10**9}
+
 Pair = tuple[Tensor | None, Tensor | None]  # of weight and bias
 _Place = tuple[int, torch.Size]  # where they start in a flat vector, and their shape
 
@@ -36,6 +39,16 @@ def floats_per_example(network: nn.Module, shape: Sequence[int]) -> int:
         values = layer(values)
         floats += values.numel()
     return floats
+
+
+@torch.no_grad()
+def outputs(network: nn.Module, weights: Tensor, inputs: Tensor) -> Tensor:
+    """Logits `[n, classes]` of inputs `[n, ...]`; nothing is kept of layers on the way."""
+    assert isinstance(network, nn.Sequential)
+    values = inputs
+    for module, pair in zip(network, _views(network, weights), strict=True):
+        values = layer_of(module, *pair, values).forward(values)
+    return values
 
 
 @torch.no_grad()
