@@ -1,17 +1,18 @@
 """Speed and growth of rounds and codecs, beside other simulators where they are installed.
 
-python scripts/benchmark.py [--parts rounds compressed codecs rates growth memory] [--threads 2]
+python scripts/benchmark.py [--parts rounds evaluation compressed codecs rates growth memory] [--threads 2]
 
 Writes results/benchmark/: one CSV per part with every repetition's seconds, benchmark.md with medians and
 ratios, and a figure of growth. Systems take turns on the same machine, each in a process and environment
 of its own; `make benchmark-peers` installs the others below .venv-peers/. What is not installed is left
-out.
+out. Until a part is done, its rows are in <part>.unfinished.csv, beside those of the last time.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -52,7 +53,9 @@ MEMORY = [
     *(["--precision", precision] for precision in PRECISIONS),
     *(["--capacity", str(capacity)] for capacity in (30, 20, 10)),
 ]
-PARTS = ("rounds", "compressed", "codecs", "rates", "growth", "memory")
+PARTS = ("rounds", "evaluation", "compressed", "codecs", "rates", "growth", "memory")
+
+Rows = Iterator[list[dict[str, object]]]  # of one command each
 
 
 def main() -> None:
@@ -61,6 +64,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     measure = {
         "rounds": rounds,
+        "evaluation": evaluation,
         "compressed": compressed,
         "codecs": codecs,
         "rates": rates,
@@ -69,12 +73,15 @@ def main() -> None:
     }
     for part in arguments.parts:
         of_what = commit_and_machine()  # before, as the tree may change meanwhile
-        rows = measure[part](arguments)
+        rows, unfinished = [], folder / f"{part}.unfinished.csv"
+        for more in measure[part](arguments):
+            rows += more
+            table = pd.DataFrame(rows).assign(**of_what)
+            table.to_csv(unfinished, index=False)
         if not rows:
             print(f"{part}: nothing was measured; what {folder} has of it stays", flush=True)
             continue
-        table = pd.DataFrame(rows).assign(**of_what)
-        table.to_csv(folder / f"{part}.csv", index=False)
+        unfinished.replace(folder / f"{part}.csv")
         if part == "growth":
             save(growth_figure(table), folder, "growth")
     path = folder / "benchmark.md"
@@ -92,63 +99,66 @@ def commit_and_machine() -> dict[str, str | None]:
     return {"commit": here["git_commit"], "machine": machine}
 
 
-def rounds(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def rounds(arguments: argparse.Namespace) -> Rows:
     """Rounds without compression, of each system in turn, and again."""
-    rows = []
     for turn in range(arguments.turns):
         for workload in WORKLOADS:
             settings = [workload, *options(arguments, workload)]
             for command in systems().values():
-                for done in run([*command, *settings]):
-                    rows += [
-                        {
-                            "workload": workload,
-                            "system": done["system"],
-                            "version": done["version"],
-                            "backend": done["backend"],
-                            "turn": turn,
-                            "seconds": seconds,
-                        }
-                        for seconds in done["seconds"]
-                    ]
-    return rows
+                yield [
+                    {
+                        "workload": workload,
+                        "system": done["system"],
+                        "version": done["version"],
+                        "backend": done["backend"],
+                        "turn": turn,
+                        "seconds": seconds,
+                    }
+                    for done in run([*command, *settings])
+                    for seconds in done["seconds"]
+                ]
 
 
-def compressed(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def evaluation(arguments: argparse.Namespace) -> Rows:
+    """Rounds of this system without compression, and an evaluation after each."""
+    for workload in WORKLOADS:
+        command = [*systems()["wzfl"], workload, *options(arguments, workload), "--evaluate"]
+        yield [
+            {"workload": workload, "what": what, "seconds": seconds}
+            for done in run(command)
+            for what in ("round", "evaluation")
+            for seconds in done["seconds" if what == "round" else "evaluation_seconds"]
+        ]
+
+
+def compressed(arguments: argparse.Namespace) -> Rows:
     """Rounds of this system under each compressor, in turn."""
-    rows = []
     for workload in ("w2_mlp", "w2_cnn"):
         names = ["--compressors", "none", *COMPRESSORS]
         command = [*systems()["wzfl"], workload, *options(arguments, workload), *names]
-        for done in run(command):
-            rows += [
-                {"workload": workload, "compressor": done["compressor"], "seconds": seconds}
-                for seconds in done["seconds"]
-            ]
-    return rows
+        yield [
+            {"workload": workload, "compressor": done["compressor"], "seconds": seconds}
+            for done in run(command)
+            for seconds in done["seconds"]
+        ]
 
 
-def codecs(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def codecs(arguments: argparse.Namespace) -> Rows:
     """Encoding and decoding alone, and by the code of EDEN's authors where there is a clone of it."""
     commands = [[*script("benchmark_codecs"), "--compressors", *COMPRESSORS]]
     if (ENVIRONMENTS / "eden").is_dir():
         commands.append([*script("peers/run_eden"), str(ENVIRONMENTS / "eden")])
-    return [
-        row
-        for dim, clients in DIMS.items()
-        for command in commands
-        for row in coded(command, dim, clients, arguments.threads, 2)
-    ]
+    for dim, clients in DIMS.items():
+        for command in commands:
+            yield coded(command, dim, clients, arguments.threads, 2)
 
 
-def rates(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def rates(arguments: argparse.Namespace) -> Rows:
     """The same of every compressor at several bitrates, for a few clients of the MLP on one core."""
-    rows = []
     for bitrate in RATES:
         names = [name for name in compressor_names() if takes(name, bitrate)]
         command = [*script("benchmark_codecs"), "--compressors", *names]
-        rows += [row | {"bitrate": bitrate} for row in coded(command, MLP, 4, 1, bitrate)]
-    return rows
+        yield [row | {"bitrate": bitrate} for row in coded(command, MLP, 4, 1, bitrate)]
 
 
 def takes(name: str, bitrate: float) -> bool:
@@ -179,21 +189,16 @@ def coded(
     ]
 
 
-def growth(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def growth(arguments: argparse.Namespace) -> Rows:
     """Time and peak memory against clients, dimension and population, a process for each point."""
-    rows = []
     for what, size, *options in GROWTH:
         count = {"cnn_clients": 3}.get(what, 5)
         common = ["--threads", str(arguments.threads), "--repetitions", str(count)]
-        for done in run(
-            [*script("benchmark_growth"), what, str(size), *map(str, options), *common]
-        ):
-            seconds = done.pop("seconds")
-            rows += [done | {"seconds": each} for each in seconds]
-    return rows
+        point = [*script("benchmark_growth"), what, str(size), *map(str, options), *common]
+        yield [done | {"seconds": each} for done in run(point) for each in done["seconds"]]
 
 
-def memory(arguments: argparse.Namespace) -> list[dict[str, object]]:
+def memory(arguments: argparse.Namespace) -> Rows:
     """Accuracy when the server remembers its clients less well."""
     commands = [
         [*script("benchmark_memory"), *options, "--seed", str(seed)]
@@ -201,7 +206,7 @@ def memory(arguments: argparse.Namespace) -> list[dict[str, object]]:
         for options in MEMORY
     ]
     with ThreadPoolExecutor(arguments.threads) as pool:
-        return [done for each in pool.map(run, commands) for done in each]
+        yield from pool.map(run, commands)
 
 
 def script(name: str) -> list[str]:

@@ -63,12 +63,11 @@ def rounds(network: str, arguments: argparse.Namespace) -> list[float]:
 def population(arguments: argparse.Namespace) -> list[float]:
     federation, state = start("mlp", arguments, arguments.size, COHORT)
     side = federation.side_information
-    for client in range(arguments.size):
-        clients = torch.tensor([client])
+    estimates = torch.randn(COHORT, federation.model.dim)
+    for clients in torch.arange(arguments.size).split(COHORT):
         side.plan(state.side, clients)
         expected = side.predict(state.side, clients)
-        estimate = torch.randn(1, federation.model.dim)
-        side.learn(state.side, clients, expected, estimate, clients < 0, 1.0)
+        side.learn(state.side, clients, expected, estimates[: len(clients)], clients < 0, 1.0)
     return timed(arguments, lambda number: run_round(federation, state, number))
 
 

@@ -4,7 +4,8 @@ python scripts/benchmark_rounds.py w2_mlp --compressors none eden --threads 2 --
 
 Prints one JSON object per compressor with the wall seconds of each round after the warm-up. A round is
 all that a run does between two evaluations: sampling, local training, encoding and decoding real bytes,
-aggregation, errors and bits for the record. Compressors take turns, so that a slow moment of the
+aggregation, errors and bits for the record. With --evaluate each is followed by an evaluation on as many
+images as MNIST has for tests, timed apart. Compressors take turns, so that a slow moment of the
 machine hits them alike. Workloads are those of scripts/peers/.
 """
 
@@ -23,12 +24,13 @@ import torch
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State
+from wzfl.metrics import evaluate
 from wzfl.models import cnn, mlp
 from wzfl.server import Server
 from wzfl.side_information import Last, Zero
 from wzfl.simulation import run_round
 
-SHAPE, CLASSES = (1, 28, 28), 10
+SHAPE, CLASSES, TESTS = (1, 28, 28), 10, 10_000
 MODELS = {"mlp": mlp(SHAPE, CLASSES, [200, 200]), "cnn": cnn(SHAPE, CLASSES)}
 PARAMETERS = {"mlp": 199_210, "cnn": 1_663_370}
 
@@ -62,12 +64,18 @@ def main() -> None:
         name: start(name, arguments.bitrate, model, workload, shards)
         for name in arguments.compressors
     }
+    tests = make_examples(TESTS if arguments.evaluate else 0)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
+    evaluations: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(1, arguments.warmup + arguments.rounds + 1):
         for name, (federation, state) in runs.items():
             begin = time.perf_counter()
             run_round(federation, state, number)
             seconds[name].append(time.perf_counter() - begin)
+            if arguments.evaluate:
+                begin = time.perf_counter()
+                evaluate(model, state.server.weights.detach(), tests.x, tests.y)
+                evaluations[name].append(time.perf_counter() - begin)
     for name, all_seconds in seconds.items():
         print(
             json.dumps(
@@ -79,6 +87,7 @@ def main() -> None:
                     "threads": arguments.threads,
                     "compressor": name,
                     "seconds": all_seconds[arguments.warmup :],
+                    "evaluation_seconds": evaluations[name][arguments.warmup :],
                     "peak_memory_bytes": peak_memory(),
                 }
             )
@@ -86,11 +95,11 @@ def main() -> None:
 
 
 def make_shards(workload: Workload) -> list[Shard]:
-    size = (workload.examples,)
-    return [
-        Shard(torch.randn(*size, *SHAPE), torch.randint(CLASSES, size))
-        for _ in range(workload.population)
-    ]
+    return [make_examples(workload.examples) for _ in range(workload.population)]
+
+
+def make_examples(count: int) -> Shard:
+    return Shard(torch.randn(count, *SHAPE), torch.randint(CLASSES, (count,)))
 
 
 def start(
@@ -125,6 +134,7 @@ def parse() -> argparse.Namespace:
     for option, default in (("threads", 2), ("rounds", 5), ("warmup", 2)):
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--bitrate", type=float, default=2, help="bits per coordinate")
+    parser.add_argument("--evaluate", action="store_true", help="and time evaluations")
     return parser.parse_args()
 
 

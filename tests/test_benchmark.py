@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 from argparse import Namespace
@@ -31,6 +32,30 @@ def test_rounds_are_timed(call):
         assert len(done["seconds"]) == 2
         assert min(done["seconds"]) > 0
         assert done["peak_memory_bytes"] > 2**20
+
+
+def test_evaluations_are_timed_apart(call):
+    options = ["--rounds", "2", "--warmup", "1", "--threads", "1"]
+    status, printed = call(benchmark_rounds, "w2_mlp", *options, "--evaluate")
+    assert status == 0
+    (done,) = printed_objects(printed)
+    assert len(done["evaluation_seconds"]) == len(done["seconds"]) == 2
+    assert min(done["evaluation_seconds"]) > 0
+
+
+def test_the_summary_compares_evaluations_with_rounds(monkeypatch, tmp_path):
+    done = {"seconds": [0.02, 0.03, 0.1], "evaluation_seconds": [0.06, 0.045]}
+    monkeypatch.setattr(benchmark, "run", lambda command: [done])
+    rows = itertools.chain(*benchmark.evaluation(Namespace(threads=1, repetitions=1)))
+    table = pd.DataFrame(rows).assign(commit="a1b2", machine="a CPU")
+    table.to_csv(tmp_path / "evaluation.csv", index=False)
+    title, frame = benchmark_tables.evaluation_table(table)
+    assert title.startswith("An evaluation on 10 000 images")
+    assert frame.work.tolist() == list(benchmark_tables.WORKLOADS.values())
+    assert frame[["round ms", "evaluation ms", "evaluation / round"]].values.tolist() == 4 * [
+        [30, 52.5, 1.75]
+    ]
+    assert "evaluation / round" in benchmark_tables.summary(tmp_path)
 
 
 def test_codecs_are_timed(call):
@@ -102,7 +127,7 @@ def test_the_summary_has_a_coordinate_s_time_by_bitrate(tmp_path):
 def test_bitrates_are_measured_of_what_takes_them(monkeypatch):
     commands = []
     monkeypatch.setattr(benchmark, "run", lambda command: commands.append(command) or [])
-    assert benchmark.rates(None) == []
+    assert not any(benchmark.rates(None))
     named = {
         command[-1]: command[command.index("--compressors") + 1 : command.index("--dims")]
         for command in commands
@@ -133,7 +158,7 @@ def test_the_code_of_eden_s_authors_is_timed_where_there_is_a_clone(monkeypatch,
     (done,) = benchmark.run([*command, "--repetitions", "2"])
     assert len(done["encode"]) == len(done["decode"]) == 2
     assert done["relative_error"] == 0
-    table = pd.DataFrame(benchmark.codecs(Namespace(threads=1)))
+    table = pd.DataFrame(itertools.chain(*benchmark.codecs(Namespace(threads=1))))
     theirs = table[table.version != ""]
     assert set(theirs.compressor) == {"eden of its authors"}
     assert len(theirs) == 2 * 5
@@ -156,6 +181,30 @@ def test_a_part_that_measures_nothing_keeps_what_was_measured_before(call, monke
     assert f"memory: nothing was measured; what {before.parent} has of it stays" in printed
     assert "growth: nothing was measured" in printed
     assert "int8" in (tmp_path / "benchmark" / "benchmark.md").read_text()
+
+
+def test_a_stop_loses_nothing(monkeypatch, tmp_path):
+    """Neither what was measured before, nor what has been measured since."""
+    done = {"precision": "int8", "capacity": "", "seed": 0, "side_information_error": 1.2}
+    accuracies = iter([0.8, 0.7])
+
+    def measured(command):
+        if (accuracy := next(accuracies, None)) is None:
+            raise KeyboardInterrupt
+        return [done | {"test_accuracy": accuracy}]
+
+    monkeypatch.setattr(benchmark, "run", measured)
+    folder = tmp_path / "benchmark"
+    folder.mkdir()
+    (folder / "memory.csv").write_text("before")
+    arguments = ["benchmark.py", "--parts", "memory", "--threads", "1", "--results-dir"]
+    monkeypatch.setattr("sys.argv", [*arguments, str(tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.main()
+    assert (folder / "memory.csv").read_text() == "before"
+    unfinished = pd.read_csv(folder / "memory.unfinished.csv")
+    assert unfinished.test_accuracy.tolist() == [0.8, 0.7]
+    assert unfinished.machine.notna().all()
 
 
 def test_rows_tell_on_which_machine_they_were_measured(call, monkeypatch, tmp_path):
