@@ -64,24 +64,26 @@ def measure_sweep(overrides: Sequence[str]) -> Size:
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         config = compose("train", [overrides[0]], return_hydra_config=True)
         taken = choices(config.hydra.sweeper.params, overrides)
-    rounds = int(taken.get("rounds", [config.rounds])[0])
+    rounds, every = (int(taken.get(key, [config[key]])[0]) for key in ("rounds", "eval_every"))
     turns = range(len(taken.get("compressor", [""])))
-    seconds = [
-        _seconds([f"{key}={values[turn % len(values)]}" for key, values in taken.items()])
+    times = [
+        _times([f"{key}={values[turn % len(values)]}" for key, values in taken.items()])
         for turn in turns
     ]
-    runs = count(taken)
-    return Size(runs, runs * rounds * sum(seconds) / len(seconds) / 3600)
+    runs, seconds = count(taken), sum(plain + evaluation / every for plain, evaluation in times)
+    return Size(runs, runs * rounds * seconds / len(times) / 3600)
 
 
-def _seconds(run: Sequence[str]) -> float:
-    """Of a round of this run, once it is warm."""
+def _times(run: Sequence[str]) -> tuple[float, float]:
+    """Seconds of a round of this run, once it is warm, and of an evaluation."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(Path(__file__).with_name("train.py")), *run]
-        command += [f"rounds={_PROBED}", "tracking=none", f"results_dir={folder}"]
+        command += [f"rounds={_PROBED}", f"eval_every={_PROBED}"]
+        command += ["tracking=none", f"results_dir={folder}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         (path,) = Path(folder).glob(f"runs/*/{ROUNDS}")
-        return float(pd.read_csv(path).seconds.iloc[1:].min())
+        _cold, *warm, evaluated = pd.read_csv(path).seconds
+        return min(warm), max(0.0, evaluated - min(warm))
 
 
 def told(sizes: Mapping[str, Size]) -> str:

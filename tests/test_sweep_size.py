@@ -1,13 +1,16 @@
 """What is said of a sweep before it starts."""
 
 from itertools import product
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import sweep_size
 from hydra import compose, initialize_config_dir
 from sweep_size import Size, choices, count, measure_sweep, told
 
 from wzfl.config import conf_dir
+from wzfl.results import ROUNDS
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 
@@ -45,16 +48,30 @@ def test_a_sweep_is_timed_by_some_of_its_rounds():
 
 
 def test_every_compressor_of_a_sweep_is_timed(monkeypatch):
-    timed, seconds = [], iter([1.0, 2.0, 30.0])
-    monkeypatch.setattr(sweep_size, "_seconds", lambda run: timed.append(run) or next(seconds))
-    swept = ["compressor=none,qsgd,topk", "bitrate=1,4", "seed=0,1", "rounds=300"]
+    timed, times = [], iter([(1.0, 0.0), (2.0, 60.0), (30.0, 6.0)])
+    monkeypatch.setattr(sweep_size, "_times", lambda run: timed.append(run) or next(times))
+    swept = ["compressor=none,qsgd,topk", "bitrate=1,4", "seed=0,1", "rounds=300", "eval_every=6"]
     size = measure_sweep(["experiment=smoke", *swept])
-    assert size == Size(12, 12 * 300 * 11 / 3600)
+    assert size == Size(12, 12 * 300 * (33 + 66 / 6) / 3 / 3600)
     assert [run[:3] for run in timed] == [
         ["compressor=none", "bitrate=1", "seed=0"],
         ["compressor=qsgd", "bitrate=4", "seed=1"],
         ["compressor=topk", "bitrate=1", "seed=0"],
     ]
+
+
+def test_rounds_and_evaluations_are_told_apart(monkeypatch):
+    """The experiment's own `eval_every`, 1 perhaps, would have evaluations in all rounds."""
+
+    def trained(command, **_options):
+        options = dict(each.split("=", 1) for each in command[2:])
+        assert (options["rounds"], options["eval_every"]) == ("3", "3")
+        folder = Path(options["results_dir"], "runs", "one")
+        folder.mkdir(parents=True)
+        pd.DataFrame({"round": [1, 2, 3], "seconds": [9, 0.5, 2]}).to_csv(folder / ROUNDS)
+
+    monkeypatch.setattr("subprocess.run", trained)
+    assert sweep_size._times(["eval_every=1"]) == (0.5, 1.5)
 
 
 def test_the_hours_of_all_sweeps_are_shared_by_processes(monkeypatch):
