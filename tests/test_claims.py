@@ -20,7 +20,12 @@ def runs_of(*rows):
         ]
     )
     memory = frame.compressor.map({"topk": 100}).fillna(0)
-    return frame.assign(client_floats=memory, side_information="last", dataset="digits")
+    plain = frame.compressor.isin(["none", "qsgd", "topk"])
+    return frame.assign(
+        client_floats=memory,
+        side_information=plain.map({True: "zero", False: "last"}),
+        dataset="digits",
+    )
 
 
 RUNS = runs_of(
@@ -44,6 +49,17 @@ def test_differences_are_to_schemes_without_side_information():
     assert set(found) == {("qsgd", 0.5), ("qsgd", 1.0), ("topk", 1.0)}
     assert found["qsgd", 0.5].mean == pytest.approx(10)
     assert found["topk", 1.0].mean == pytest.approx(-5.1667, abs=1e-4)
+
+
+def test_what_is_run_with_side_information_is_no_rival_whatever_its_name():
+    own = RUNS.replace({"compressor": {"slepian_wolf": "daq"}})
+    found = differences("wyner_ziv", own, "final_accuracy", 100)
+    assert {rival for rival, _ in found} == {"qsgd", "topk"}
+    without = own.assign(
+        side_information=own.side_information.mask(own.compressor == "daq", "zero")
+    )
+    found = differences("wyner_ziv", without, "final_accuracy", 100)
+    assert {rival for rival, _ in found} == {"daq", "qsgd", "topk"}
 
 
 def test_a_verdict_needs_an_interval_without_zero():

@@ -560,7 +560,8 @@ def test_a_diverged_run_is_not_averaged_away_by_condition():
         ("eden", 2.0, 1, 0.8),
     ]
     runs = pd.DataFrame(rows, columns=["compressor", "epochs", "seed", "final_accuracy"])
-    runs = runs.assign(side_information_error=1.0, measured_bitrate=1.0, client_floats=0)
+    runs = runs.assign(side_information_error=1.0, side_information="zero")
+    runs = runs.assign(measured_bitrate=1.0, client_floats=0)
     (row,) = [line for line in condition_section(runs, "epochs").splitlines() if "| eden" in line]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[2:5] == ["1 of 2 diverged", "0.8000 (0.8000 to 0.8000)", "—"]

@@ -11,8 +11,7 @@ import pandas as pd
 from wzfl import markdown
 from wzfl.intervals import Difference, mean_interval, paired_difference
 from wzfl.plots import in_order, label
-from wzfl.summary import BASELINE, Sweep
-from wzfl.verdicts import INFORMED
+from wzfl.summary import BASELINE, Sweep, informed
 
 _PAPERS = "wyner_ziv"  # the paper's scheme
 _STANDINGS = ("ahead", "behind", "undecided")
@@ -38,8 +37,7 @@ def claims_section(sweeps: Sequence[Sweep]) -> str:
 
 def _codes(runs: pd.DataFrame) -> list[str]:
     """The compressors with side information, the paper's first."""
-    names = in_order(name for name in runs.compressor if name.startswith(INFORMED))
-    return sorted(names, key=lambda name: name != _PAPERS)
+    return sorted(in_order(informed(runs)), key=lambda name: name != _PAPERS)
 
 
 _SHORT = """\
@@ -142,14 +140,12 @@ def differences(
 
     Rivals are the compressors without side information; float32 is none, it has no bitrate to share.
     """
-    found = {}
+    found, rivals = {}, set(runs.compressor) - informed(runs) - {BASELINE}
     for bitrate, own in runs.groupby("bitrate"):
         by_seed = factor * own.pivot_table(column, "seed", "compressor", dropna=False)
         if code not in by_seed:
             continue
-        for rival in by_seed.columns.difference([BASELINE]):
-            if rival.startswith(INFORMED):
-                continue
+        for rival in by_seed.columns.intersection(sorted(rivals)):
             difference = paired_difference(by_seed[code], by_seed[rival])
             if difference.seeds:
                 found[str(rival), float(str(bitrate))] = difference

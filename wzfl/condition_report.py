@@ -6,7 +6,7 @@ from wzfl import markdown
 from wzfl.conditions import CONDITIONS, called, values_of
 from wzfl.intervals import kind_of_interval, mean_interval, paired_difference
 from wzfl.plots import in_order, label
-from wzfl.verdicts import INFORMED
+from wzfl.summary import informed
 
 
 def condition_section(runs: pd.DataFrame, condition: str) -> str:
@@ -17,7 +17,7 @@ def condition_section(runs: pd.DataFrame, condition: str) -> str:
         f"Final test accuracy by {name}, means over {seeds} seeds and their {kind_of_interval(seeds)}."
         f"{_CHANGE if ordered else ''}\n\n{markdown.table(_accuracies(runs, condition))}\n"
     )
-    errors = _history(runs[runs.compressor.str.startswith(INFORMED)], condition)
+    errors = _history(runs[runs.compressor.isin(informed(runs))], condition)
     if len(errors):
         text += f"\nHistory's error, by {name}:\n\n{markdown.table(errors)}\n"
     return text

@@ -7,7 +7,7 @@ import pandas as pd
 
 from wzfl import markdown
 from wzfl.plots import in_order, label
-from wzfl.summary import BASELINE, decibel
+from wzfl.summary import BASELINE, decibel, informed
 
 
 def error_section(runs: pd.DataFrame) -> str:
@@ -44,15 +44,15 @@ def _table(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _verdicts(runs: pd.DataFrame) -> str:
     """Per bitrate: each compressor with side information against the best of those without."""
-    informed = runs.side_information != "zero"
-    plain = set(runs.compressor[~informed & (runs.client_floats == 0)])
+    with_side = informed(runs)
+    plain = set(runs.compressor[runs.client_floats == 0]) - with_side
     lines = []
     for bitrate, own in runs.groupby("bitrate"):
         errors = own.pivot_table("error_db", "seed", "compressor")
         rivals = errors[[name for name in errors.columns if name in plain]].mean()
         best = str(rivals.idxmin()) if len(rivals) else ""
         against = [name for name in dict.fromkeys([best, "eden"]) if name in errors.columns]
-        for name in in_order(runs.compressor[informed]):
+        for name in in_order(with_side):
             if name in errors.columns and against:
                 distances = [_distance(errors[name] - errors[rival], rival) for rival in against]
                 lines.append(f"- `{name}` at {bitrate:g} bits: {', '.join(distances)}.")

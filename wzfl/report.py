@@ -13,7 +13,7 @@ from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
 from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.plots import label
-from wzfl.summary import BASELINE, Sweep, best_by_compressor, target_accuracy
+from wzfl.summary import BASELINE, Sweep, best_by_compressor, informed, target_accuracy
 from wzfl.verdicts import bits_verdict, loss_verdicts
 
 
@@ -251,7 +251,7 @@ def _loss_verdict(sweep: Sweep) -> str:
         f"Final training loss at equal configured bitrates, means over seeds (float32: {float32};"
         " an asterisk marks compressors that keep a vector at every client).\n\n"
         f"{tables[0]}\n\nThe same above float32's of the same seed, times 10⁴:\n\n"
-        f"{tables[1]}\n\n{loss_verdicts(swept)}\n"
+        f"{tables[1]}\n\n{loss_verdicts(swept, informed(sweep.runs))}\n"
     )
 
 

@@ -138,6 +138,11 @@ def _called(names: dict[str, str]) -> str:
     return f"{compressor} (oracle)" if names["side_information"] == "oracle" else compressor
 
 
+def informed(runs: pd.DataFrame) -> set[str]:
+    """The compressors that were run with side information."""
+    return set(runs.compressor[runs.side_information != "zero"])
+
+
 def decibel(energies: pd.Series) -> pd.Series:
     return 10 * np.log10(energies.clip(lower=1e-30))
 

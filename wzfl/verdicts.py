@@ -5,16 +5,21 @@ from typing import Any
 import pandas as pd
 
 from wzfl import markdown
-from wzfl.summary import BASELINE, Sweep, best_by_compressor, bits_to_target, target_accuracy
-
-INFORMED = ("wyner_ziv", "slepian_wolf", "learned_slepian_wolf")  # codes with side information
+from wzfl.summary import (
+    BASELINE,
+    Sweep,
+    best_by_compressor,
+    bits_to_target,
+    informed,
+    target_accuracy,
+)
 
 
 def bits_verdict(sweep: Sweep) -> str:
     """Of bits to the target, each compressor at its best bitrate; and rivals that reached it in part."""
     best = best_by_compressor(sweep.methods)
     best = best[best.compressor != BASELINE]
-    ours, rivals = _contenders(best, "bits_to_target")
+    ours, rivals = _contenders(best, informed(sweep.runs), "bits_to_target")
     if ours is None:
         return "No code with side information reached the target in every seed.\n"
     ratios = [
@@ -29,7 +34,7 @@ def bits_verdict(sweep: Sweep) -> str:
 def _in_part(sweep: Sweep, best: pd.DataFrame) -> list[str]:
     """Rivals that reached the target in all seeds at no bitrate: in how many, and the mean bits of these."""
     bits = bits_to_target(sweep.rounds, target_accuracy(sweep.runs))
-    rivals = best[best.bits_to_target.isna() & ~best.compressor.str.startswith(INFORMED)]
+    rivals = best[best.bits_to_target.isna() & ~best.compressor.isin(informed(sweep.runs))]
     texts = []
     for name in rivals.compressor[rivals.reached > 0]:
         by_bitrate = bits[bits.compressor == name].groupby("bitrate")
@@ -40,11 +45,11 @@ def _in_part(sweep: Sweep, best: pd.DataFrame) -> list[str]:
     return texts
 
 
-def loss_verdicts(methods: pd.DataFrame) -> str:
-    """Of losses above float32's, a line per bitrate."""
+def loss_verdicts(methods: pd.DataFrame, with_side: set[str]) -> str:
+    """Of losses above float32's, a line per bitrate; `with_side` are the codes with side information."""
     lines = []
     for bitrate, rows in methods.groupby("bitrate"):
-        ours, rivals = _contenders(rows, "excess_loss")
+        ours, rivals = _contenders(rows, with_side, "excess_loss")
         if ours is not None:
             best = {"with side information": ours} | rivals
             ends = [
@@ -55,17 +60,17 @@ def loss_verdicts(methods: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _contenders(rows: pd.DataFrame, column: str) -> tuple[Any, dict[str, Any]]:
+def _contenders(rows: pd.DataFrame, with_side: set[str], column: str) -> tuple[Any, dict[str, Any]]:
     """The rows of least `column`: of codes with side information, and of rivals by kind."""
 
     def least(among: pd.DataFrame) -> Any:
         known = among.dropna(subset=column).sort_values(column)
         return known.iloc[0] if len(known) else None
 
-    informed = rows.compressor.str.startswith(INFORMED)
+    ours = rows.compressor.isin(with_side)
     kinds = {
-        "without client memory": rows[~informed & (rows.client_floats == 0)],
-        "with client memory": rows[~informed & (rows.client_floats > 0)],
+        "without client memory": rows[~ours & (rows.client_floats == 0)],
+        "with client memory": rows[~ours & (rows.client_floats > 0)],
     }
     rivals = {kind: least(among) for kind, among in kinds.items()}
-    return least(rows[informed]), {kind: row for kind, row in rivals.items() if row is not None}
+    return least(rows[ours]), {kind: row for kind, row in rivals.items() if row is not None}
