@@ -1,8 +1,11 @@
 import os
+import resource
 import runpy
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,24 @@ def threads(request):
 def blas(request, monkeypatch):
     """Which library multiplies matrices, if torch's is MKL."""
     monkeypatch.setattr(wzfl.products, "_openblas_is_faster", lambda: request.param == "openblas")
+
+
+@pytest.fixture
+def disk_of():
+    """Files can not grow beyond so many bytes, as on a disk that is full."""
+
+    @contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+
+    return limited
 
 
 def finished(root):

@@ -3,10 +3,7 @@
 import errno
 import gzip
 import os
-import resource
-import signal
 from collections import OrderedDict
-from contextlib import contextmanager
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -268,6 +265,30 @@ def test_objects_that_other_code_wrote_are_named(tmp_path, monkeypatch):
         checkpoint.load(path, CPU)
 
 
+class Older(Learned):
+    """Of code that has it no more."""
+
+
+@pytest.mark.parametrize("written", ["class", "history", "tree"])
+def test_what_other_code_wrote_is_no_error_of_ours(tmp_path, monkeypatch, written):
+    path = tmp_path / "state.safetensors"
+    history, other = History(4, CPU, "float32", 3), None
+    if written == "class":
+        monkeypatch.setitem(checkpoint._OBJECTS, "Older", Older)
+        other = Older()
+    elif written == "history":
+        contents = history.contents()
+        del contents["capacity"]
+        monkeypatch.setattr(History, "contents", lambda self: contents)
+        other = history
+    else:
+        monkeypatch.setattr(checkpoint, "_packed", lambda *of: {"set": 7})
+    checkpoint.save(path, other)
+    monkeypatch.undo()
+    with pytest.raises(Unusable, match="written by other code"):
+        checkpoint.load(path, CPU)
+
+
 def test_clients_tables_are_ordinary_gzip(folders):
     whole, _ = folders
     train(whole, federation("wyner_ziv"))
@@ -275,21 +296,10 @@ def test_clients_tables_are_ordinary_gzip(folders):
     assert len(text.splitlines()) == 1 + ROUNDS * CLIENTS
 
 
-@contextmanager
-def disk_of(size):
-    """Files can not grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
-
-
 @pytest.mark.parametrize("size", [10, 700, 3000])
-def test_a_full_disk_is_one_clear_error_and_costs_what_came_after_the_checkpoint(folders, size):
+def test_a_full_disk_is_one_clear_error_and_costs_what_came_after_the_checkpoint(
+    folders, size, disk_of
+):
     """Too small for the config, for the rounds, for a checkpoint."""
     whole, full = folders
     settings = federation("wyner_ziv")

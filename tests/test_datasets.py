@@ -152,12 +152,11 @@ def test_where_the_data_is_read_only_the_user_s_cache_is_used(tree, tmp_path):
     assert list((tmp_path / "user-cache").glob("pets-*.safetensors"))
 
 
-def test_where_nothing_can_be_written_the_data_is_used_all_the_same(tree, monkeypatch):
-    def full(tensors, path):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(datasets, "_save", full)
-    assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 6
+def test_where_nothing_can_be_written_the_data_is_used_all_the_same(tree, tmp_path, disk_of):
+    with disk_of(100):
+        assert len(image_folder("pets", "pets", tree, **COLOUR).train_y) == 6
+    for folder in (tree / ".wzfl_cache", tmp_path / "user-cache"):
+        assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("cls", ["MNIST", "FashionMNIST", "CIFAR10"])

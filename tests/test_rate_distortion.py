@@ -241,6 +241,13 @@ def test_a_recording_is_there_as_a_whole(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["some.safetensors"]
 
 
+def test_a_recording_on_a_full_disk_is_one_clear_error(tmp_path, disk_of):
+    path = tmp_path / "updates" / "some.safetensors"
+    with disk_of(100), pytest.raises(wzfl.InputError, match="can not be written to"):
+        save_recording(path, torch.ones(2, 300), torch.ones(2, 300), {})
+    assert list(path.parent.iterdir()) == []
+
+
 def test_a_recording_that_can_not_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "updates").write_text("a file")
     with pytest.raises(wzfl.InputError, match=str(tmp_path / "updates")):

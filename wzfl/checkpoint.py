@@ -4,9 +4,7 @@ What is read back equals what was written, bit by bit. A file is there as a whol
 that was damaged later is refused.
 """
 
-import errno
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import fields
@@ -17,13 +15,13 @@ import numpy as np
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wzfl.history import History
 from wzfl.residual_model import Recent
 from wzfl.side_information import Memory
 from wzfl.spread import Spread
+from wzfl.tensor_file import save_tensors
 
 _VERSION = 1  # of the file's layout
 _OBJECTS = {cls.__name__: cls for cls in (Memory, Recent, Spread)}
@@ -49,14 +47,7 @@ def save(path: Path, state: Any) -> None:
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_packed(state, tensors))
     digest = _digest(tree, tensors)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        save_file(tensors, partial, {"version": str(_VERSION), "tree": tree, "digest": digest})
-    except SafetensorError as error:
-        raise OSError(errno.EIO, str(error)) from error
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    save_tensors(path, tensors, {"version": str(_VERSION), "tree": tree, "digest": digest})
 
 
 def load(path: Path, device: torch.device) -> Any:
@@ -76,7 +67,10 @@ def load(path: Path, device: torch.device) -> Any:
         raise Unusable(f"{path}: got version {metadata.get('version')}; expected {_VERSION}")
     if metadata.get("digest") != _digest(metadata["tree"], tensors):
         raise Unusable(f"{path}: what is in it is not what was written")
-    return _unpacked(json.loads(metadata["tree"]), tensors, device)
+    try:
+        return _unpacked(json.loads(metadata["tree"]), tensors, device)
+    except (KeyError, TypeError) as error:
+        raise Unusable(f"{path}: written by other code ({error!r})") from error
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -15,14 +15,15 @@ import torch
 import xxhash
 from platformdirs import user_cache_path
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wzfl.errors import InputError
+from wzfl.tensor_file import save_tensors
 
 _CACHE_VERSION = 3
 _SECONDS_TO_CONNECT = 15.0
-# MD5 of files that torchvision, which checks all that it downloads and CIFAR-10 always, reads unchecked.
+# MD5 of files that torchvision reads unchecked. It checks what it downloads, and CIFAR-10's always; of
+# Fashion-MNIST none are published but those of the packed files.
 _PUBLISHED = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -270,7 +271,9 @@ def _cached(
         tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.int32)}
     for folder in _cache_folders(root):
         try:
-            _save(tensors, folder / f"{name}-{_state(source)}.safetensors")
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{name}-{_state(source)}.safetensors"
+            save_tensors(path, tensors, {"digest": _digest(tensors)})
             break
         except OSError:
             continue
@@ -304,17 +307,6 @@ def _digest(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
         digest.update(tensors[name].numpy().data)
     return digest.hexdigest()
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    """Writes beside, then renames: a killed process leaves no half cache."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, partial, {"digest": _digest(tensors)})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _state(source: Path) -> str:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.public import stable_seed
+from wzfl.tensor_file import save_tensors
 
 
 class Source(Protocol):
@@ -191,11 +191,9 @@ def save_recording(
     """
     assert updates.shape == side.shape
     tensors = {"updates": updates.float().contiguous(), "side": side.float().contiguous()}
-    partial = path.with_name(f"{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {key: str(value) for key, value in metadata.items()})
-        partial.replace(path)
+        save_tensors(path, tensors, {key: str(value) for key, value in metadata.items()})
     except OSError as error:
         raise InputError(
             f"recorded updates can not be written to {path.parent.absolute()} ({error.strerror});"
