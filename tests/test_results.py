@@ -110,6 +110,16 @@ def test_rounds_are_on_disk_as_they_come(tmp_path):
     assert len(pd.read_csv(tmp_path / "abc.partial" / "rounds.csv")) == 1
 
 
+def test_what_fails_in_a_round_is_not_said_of_the_results(tmp_path):
+    def failing():
+        yield from records(1)
+        raise OSError(28, "no room", "a cache of the compiler's")
+
+    with pytest.raises(OSError, match="a cache of the compiler's"):
+        list(begun(RunFolder(tmp_path, "abc")).record(failing(), STATE))
+    assert len(pd.read_csv(tmp_path / "abc.partial" / "rounds.csv")) == 1
+
+
 def test_what_a_killed_run_left_is_started_anew(tmp_path):
     folder = RunFolder(tmp_path, "abc")
     next(begun(folder).record(records(3), STATE))

@@ -84,19 +84,25 @@ class PartialRun:
 
         Every so many, `state`, which is that after a record, is kept.
         """
-        with (
-            _writing(self.path),
-            _opened(self.path / ROUNDS, "at") as rounds,
-            _opened(self.path / CLIENTS, "at") as clients,
-        ):
+        with _writing(self.path):
+            rounds = _opened(self.path / ROUNDS, "at")
+            clients = _opened(self.path / CLIENTS, "at")
+        try:
             for record in records:
-                _rows(rounds, COLUMNS, [record])
-                _rows(clients, CLIENT_COLUMNS, record["clients"])
-                rounds.flush()
-                if self.checkpoint_every and record["round"] % self.checkpoint_every == 0:
-                    clients.flush()
-                    self._keep(state)
+                with _writing(self.path):
+                    self._write(record, rounds, clients, state)
                 yield record
+        finally:
+            with _writing(self.path), rounds, clients:
+                pass  # which closes both
+
+    def _write(self, record: Mapping[str, Any], rounds: Any, clients: Any, state: State) -> None:
+        _rows(rounds, COLUMNS, [record])
+        _rows(clients, CLIENT_COLUMNS, record["clients"])
+        rounds.flush()
+        if self.checkpoint_every and record["round"] % self.checkpoint_every == 0:
+            clients.flush()
+            self._keep(state)
 
     def rounds(self) -> list[dict[str, float]]:
         """The rounds that are written."""
