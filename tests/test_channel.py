@@ -210,6 +210,23 @@ def test_a_client_whose_update_is_not_finite_sends_nothing(name):
     assert all(loss < 4 for loss in column(records, "train_loss"))  # that of the others
 
 
+@dataclass(frozen=True)
+class Watched:
+    """Keeps who sent something."""
+
+    senders: list
+
+    def deliver(self, payloads, public):
+        self.senders.extend(public.clients)
+        return [(payload,) for payload in payloads]
+
+
+def test_what_was_never_sent_does_not_enter_the_channel(threads):
+    channel = Watched([])
+    run(federation("none", shards=spoiled([2]), channel=channel), rounds=1)
+    assert sorted(channel.senders) == [0, 1, 3, 4]
+
+
 @pytest.mark.parametrize("name", ["none", "wyner_ziv", "qsgd"])
 def test_nor_does_one_whose_update_is_too_large_for_sums_of_it(name):
     every = shards()

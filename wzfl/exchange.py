@@ -100,12 +100,16 @@ def _delivered(
     public: Public,
 ) -> list[Exchanged]:
     """What comes of each payload, which may be lost or changed; who has no finite update sends none."""
+    senders = energy.isfinite().nonzero()[:, 0].tolist()
+    names = Public(public.seed, public.round, tuple(public.clients[row] for row in senders))
+    arrived = federation.channel.deliver([payloads[row] for row in senders], names)
+    candidates = dict(zip(senders, arrived, strict=True))
     parts = []
-    for row, arrived in enumerate(federation.channel.deliver(payloads, public)):
-        own, sends = slice(row, row + 1), bool(energy[row].isfinite())
-        sent, candidates = (payloads[own], arrived) if sends else ([], ())
+    for row in range(len(payloads)):
+        own = slice(row, row + 1)
+        sent = payloads[own] if row in candidates else []
         alone = (updates[own], energy[own], public.rows(own))
-        parts.append(_first_read(federation, state, sent, candidates, *alone))
+        parts.append(_first_read(federation, state, sent, candidates.get(row, ()), *alone))
     return parts
 
 

@@ -50,14 +50,11 @@ class Exchanged:
     def nothing(
         cls, sent: list[bytes], zeros: Tensor, energy: Tensor, scale: Tensor, refused: int
     ) -> "Exchanged":
-        """Of one client, of whom nothing was read; `zeros` are the estimate, `energy` may be infinite."""
+        """Of one client, of whom nothing was read; `zeros` are the estimate."""
         ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
         ledger.sent_up(sent)
         return cls(
-            *(ledger, zeros),
-            torch.where(energy.isfinite(), energy, torch.nan),
-            *(unknown, unknown, unknown),
-            scale,
+            *(ledger, zeros, energy, unknown, unknown, unknown, scale),
             torch.tensor([sum(map(len, sent))], device=energy.device),
             failed=torch.zeros_like(energy, dtype=torch.bool),
             lost=torch.ones_like(energy, dtype=torch.bool),
