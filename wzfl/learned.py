@@ -56,6 +56,10 @@ class Learned(Linear):
         spread = Spread.empty(population, dim, device, self.capacity, self.pace)
         return replace(memory, spread=spread)
 
+    def planned_ratio(self, memory: Memory) -> float:
+        """See `SideInformation`; plans have no scale, and residuals are taken to be what is expected."""
+        return 1.0
+
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`."""
         _spread(memory).expect(clients.tolist())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS, History
-from wzfl.measured_scale import margin
+from wzfl.measured_scale import margin as margin_of_sketch
 from wzfl.norms import squared_distances
 from wzfl.residual_model import ResidualModel
 from wzfl.spread import Spread
@@ -139,8 +139,7 @@ class Zero:
 
     sketch: ClassVar[int] = 0
     waves: ClassVar[int] = 1
-
-    broadcasts_scale: bool = False
+    broadcasts_scale: ClassVar[bool] = False
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
@@ -188,7 +187,8 @@ class Last:
     sketch: int = 0
     precision: str = "float32"
     capacity: int | None = None
-    broadcasts_scale: bool = True
+
+    broadcasts_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check(self.margin, self.step, self.sketch)
@@ -211,7 +211,7 @@ class Last:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return margin(self.sketch, memory.own.dim) if self.sketch else self.margin
+        return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         for forgotten in memory.own.admit(clients.tolist()):
@@ -252,7 +252,8 @@ class Fixed(Last):
     """
 
     scale: float = 0.005
-    broadcasts_scale: bool = False
+
+    broadcasts_scale: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,7 +289,8 @@ class Mean:
     step: float | None = None
     sketch: int = 0
     waves: int = 1
-    broadcasts_scale: bool = True
+
+    broadcasts_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check(self.margin, self.step, self.sketch)
@@ -298,10 +300,10 @@ class Mean:
         return Memory.empty(population, dim, device)
 
     def planned_ratio(self, memory: Memory) -> float:
-        return margin(self.sketch, memory.own.dim) if self.sketch else self.margin
+        return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
-        return self.margin * memory.residual_rms[clients]
+        return self.planned_ratio(memory) * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.common.expand(len(clients), -1)
@@ -341,6 +343,11 @@ def _check(margin: float, step: float | None, sketch: int) -> None:
             "side information needs a margin above 0 and a step in (0, 1] or null; got"
             f" margin={margin}, step={step}"
         )
+
+
+def _ratio(memory: Memory, margin: float, sketch: int) -> float:
+    """Of the planned scale over the residuals' RMS: the policy's own, or that of what clients measure."""
+    return margin_of_sketch(sketch, memory.own.dim) if sketch else margin
 
 
 def _step(step: float | None, gain: float) -> float:
