@@ -8,35 +8,31 @@ conf/rate_distortion.yaml.
 """
 
 import logging
-import os
 from pathlib import Path
 
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from rate_distortion_figures import TABLE
 from run_command import run_command
 
 from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
-from wzfl.environment import compute_deterministically, exit_with_parent
+from wzfl.environment import compute_deterministically
 from wzfl.errors import InputError
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.results import SweepFolder
 from wzfl.sources import Source
+from wzfl.sweep_process import in_sweep, stay_with_sweep
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="rate_distortion")
 def main(config: DictConfig) -> None:
+    stay_with_sweep()
     settings = HydraConfig.get()
-    in_sweep = settings.mode == RunMode.MULTIRUN
-    if in_sweep and "Basic" not in settings.launcher._target_:
-        exit_with_parent()
-        os.chdir(settings.runtime.cwd)  # a cluster's processes may start elsewhere
     compute_deterministically()
     command = settings.job.config_name
     check_command(config, command, settings_of(command))
@@ -48,14 +44,14 @@ def main(config: DictConfig) -> None:
     try:
         measured = measure(build(config.compressor), source, config.draws, config.seed)
     except InputError as error:
-        if not in_sweep:
+        if not in_sweep():
             raise
         log.info("left out %s: %s", config.names.compressor, error)
     else:
         row = measured | {"compressor": config.names.compressor}
         merge_row(Path(config.results_dir) / TABLE, row)
         log.info("%s", _line(row))
-    if in_sweep:
+    if in_sweep():
         SweepFolder(Path(settings.sweep.dir)).mark(settings.job.num, config.names.compressor)
 
 

@@ -7,7 +7,6 @@ A run lands in results/runs/<id>/; one that is already there is not trained agai
 """
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.open
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from run_command import run_command
 from tqdm import tqdm
@@ -29,7 +27,6 @@ from wzfl.datasets import Dataset, to_device
 from wzfl.environment import (
     compute_deterministically,
     describe_environment,
-    exit_with_parent,
     keep_freed_memory,
     resolve_device,
 )
@@ -41,23 +38,22 @@ from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.results import RunFolder, SweepFolder, load_config, run_id
 from wzfl.server import Server
 from wzfl.simulation import simulate
+from wzfl.sweep_process import in_sweep, side_by_side, stay_with_sweep
 
 log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")
 def main(config: DictConfig) -> None:
-    if _side_by_side():
-        exit_with_parent()
-        os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's processes may start elsewhere
+    stay_with_sweep()
     compute_deterministically()
     try:
         folder = carry_out(config)
     except InputError as error:
-        if _in_sweep():
+        if in_sweep():
             log.error("error: run %s: %s", " ".join(HydraConfig.get().overrides.task), error)
         raise
-    if _in_sweep():
+    if in_sweep():
         SweepFolder(Path(HydraConfig.get().sweep.dir)).mark(HydraConfig.get().job.num, folder.id)
 
 
@@ -101,7 +97,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
         federation, state, config.rounds, config.eval_every, data.test_x, data.test_y
     )
     # Bars of several processes would overwrite each other; None hides a bar off a terminal.
-    hidden = True if _side_by_side() else None
+    hidden = True if side_by_side() else None
     bar = tqdm(
         total=config.rounds,
         initial=state.round,
@@ -109,7 +105,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
         unit="round",
         disable=hidden,
         leave=False,
-        position=1 if _in_sweep() else 0,
+        position=1 if in_sweep() else 0,
     )
     try:
         for record in partial.record(records, state):
@@ -149,7 +145,7 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
         del settings["channel"], settings["names"]["channel"]
     if not settings["resend"]:
         del settings["resend"]
-    if not _in_sweep():
+    if not in_sweep():
         settings["sweep"] = None
     return {str(key): value for key, value in settings.items()}
 
@@ -197,15 +193,6 @@ def _bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _in_sweep() -> bool:
-    return HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def _side_by_side() -> bool:
-    """Whether this process is one of several that carry out a sweep."""
-    return _in_sweep() and "Basic" not in HydraConfig.get().launcher._target_
 
 
 if __name__ == "__main__":

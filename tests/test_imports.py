@@ -104,7 +104,7 @@ def test_figures_see_frames_only():
 def test_hydra_and_wandb_stay_at_the_edge():
     for path in PACKAGE.rglob("*.py"):
         found = imports(path)
-        assert "hydra" not in found or path.name == "config.py", path
+        assert "hydra" not in found or path.name in ("config.py", "sweep_process.py"), path
         assert "wandb" not in found or path.name == "tracking.py", path
 
 
