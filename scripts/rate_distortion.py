@@ -10,6 +10,8 @@ conf/rate_distortion.yaml.
 import logging
 from pathlib import Path
 
+from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.openmp
+
 import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +22,6 @@ from run_command import run_command
 from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
 from wzfl.environment import compute_deterministically
-from wzfl.errors import InputError
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.results import SweepFolder
 from wzfl.sources import Source

@@ -149,9 +149,10 @@ def test_how_long_openmp_waits_is_said_before_torch_unless_the_user_did(told, tu
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "record_updates", *(f"benchmark_{part}" for part in BENCHMARKS)]
+    "name",
+    ["train", "record_updates", "rate_distortion", *(f"benchmark_{part}" for part in BENCHMARKS)],
 )
-def test_what_trains_imports_wzfl_before_torch(name):
+def test_what_trains_or_codes_imports_wzfl_before_torch(name):
     path = Path(__file__).parents[1] / "scripts" / f"{name}.py"
     imported = [
         getattr(node, "module", None) or node.names[0].name
