@@ -9,17 +9,15 @@ coordinate with side_information=last. Prints one JSON object.
 import argparse
 import json
 
-from wzfl.server import Server  # isort: skip  # before torch: see wzfl.openmp
+from wzfl.environment import keep_freed_memory  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from train import build_federation, used_settings
+from train import used_settings
 
-from wzfl.config import build, conf_dir
-from wzfl.datasets import to_device
-from wzfl.environment import keep_freed_memory
-from wzfl.federation import State
+from wzfl.config import conf_dir
+from wzfl.prepared import prepared
 from wzfl.simulation import simulate
 
 SETTINGS = [
@@ -36,7 +34,6 @@ SETTINGS = [
 def main() -> None:
     arguments = parse()
     keep_freed_memory()
-    torch.set_num_threads(1)
     overrides = [
         *SETTINGS,
         f"dataset={arguments.dataset}",
@@ -48,10 +45,7 @@ def main() -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         HydraConfig.instance().set_config(compose("train", overrides, return_hydra_config=True))
         config = compose("train", overrides)
-    data = to_device(build(config.dataset), torch.device("cpu"))
-    federation = build_federation(config, used_settings(config), build(config.compressor), data)
-    server = Server(federation.model.init(config.seed), build(config.server.optimizer))
-    state = State.initial(federation, server)
+    federation, state, data = prepared(config, used_settings(config), torch.device("cpu"))
     records = list(
         simulate(federation, state, config.rounds, config.rounds, data.test_x, data.test_y)
     )

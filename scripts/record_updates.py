@@ -15,19 +15,15 @@ from typing import Any
 from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.openmp
 
 import hydra
-import torch
 from omegaconf import DictConfig
 from run_command import run_command
 from torch import Tensor
-from train import build_federation, used_settings
+from train import used_settings
 
-from wzfl.compressors import Compressor
-from wzfl.config import build, conf_dir
-from wzfl.datasets import Dataset, to_device
+from wzfl.config import conf_dir
 from wzfl.environment import compute_deterministically, resolve_device
 from wzfl.exchange import Diverged
-from wzfl.federation import State
-from wzfl.server import Server
+from wzfl.prepared import prepared
 from wzfl.simulation import simulate
 from wzfl.sources import save_recording
 
@@ -38,8 +34,6 @@ log = logging.getLogger(__name__)
 def main(config: DictConfig) -> None:
     compute_deterministically()
     settings = used_settings(config)
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     for round, (updates, side) in _vectors(config, settings).items():
         path = (
             Path(config.results_dir) / "updates" / f"{config.recording}_round_{round}.safetensors"
@@ -55,12 +49,8 @@ def _vectors(config: DictConfig, settings: dict[str, Any]) -> dict[int, tuple[Te
     Raises:
         InputError: training diverges before.
     """
-    device = resolve_device(config.device)
-    compressor: Compressor = build(config.compressor)
-    data: Dataset = to_device(build(config.dataset), device)
-    federation = build_federation(config, settings, compressor, data)
-    server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
-    state, kept = State.initial(federation, server), {}
+    federation, state, data = prepared(config, settings, resolve_device(config.device))
+    kept = {}
 
     def keep(round: int, updates: Tensor, side: Tensor) -> None:
         if round in config.record_rounds:

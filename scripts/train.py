@@ -19,11 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from run_command import run_command
 from tqdm import tqdm
 
-from wzfl.client import Shard
-from wzfl.compressors import Compressor, SideInformed
+from wzfl.compressors import SideInformed
 from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
-from wzfl.datasets import Dataset, to_device
 from wzfl.environment import (
     compute_deterministically,
     describe_environment,
@@ -31,14 +29,14 @@ from wzfl.environment import (
     resolve_device,
 )
 from wzfl.exchange import Diverged
-from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.partial_run import COLUMNS, PartialRun
+from wzfl.prepared import Prepared, prepared
 from wzfl.results import RunFolder, SweepFolder, load_config, run_id
-from wzfl.server import Server
 from wzfl.simulation import simulate
 from wzfl.sweep_process import in_sweep, side_by_side, stay_with_sweep
+from wzfl.tracking import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -74,57 +72,69 @@ def carry_out(config: DictConfig) -> RunFolder:
 def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> None:
     """Carries out one run and writes its folder."""
     keep_freed_memory()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     device = resolve_device(config.device)
-    compressor: Compressor = build(config.compressor)
-    data: Dataset = to_device(build(config.dataset), device)
-    federation = build_federation(config, settings, compressor, data)
-    server = Server(federation.model.init(config.seed).to(device), build(config.server.optimizer))
-    tracker = build(config.tracking)
-    _announce(folder.id, device, data, federation, config)
+    run = prepared(config, settings, device)
+    tracker: Tracker = build(config.tracking)
+    _announce(folder.id, device, run, config)
 
-    state = State.initial(federation, server)
     partial = PartialRun(folder, describe_environment(device), config.checkpoint_every)
-    partial.begin(settings, state)
-    if state.round:
-        log.info("run %s goes on after round %d", folder.id, state.round)
-    tracker.start(folder.id, settings, Path(config.results_dir), goes_on=state.round > 0)
+    partial.begin(settings, run.state)
+    goes_on = run.state.round > 0
+    if goes_on:
+        log.info("run %s goes on after round %d", folder.id, run.state.round)
+    tracker.start(folder.id, settings, Path(config.results_dir), goes_on)
     for record in partial.rounds():
         tracker.log(record)
-    summary: dict[str, Any] = {"diverged_in_round": None}
-    records = simulate(
-        federation, state, config.rounds, config.eval_every, data.test_x, data.test_y
-    )
-    # Bars of several processes would overwrite each other; None hides a bar off a terminal.
-    hidden = True if side_by_side() else None
-    bar = tqdm(
-        total=config.rounds,
-        initial=state.round,
-        desc=config.names.compressor,
-        unit="round",
-        disable=hidden,
-        leave=False,
-        position=1 if in_sweep() else 0,
-    )
-    try:
-        for record in partial.record(records, state):
-            tracker.log({key: record[key] for key in COLUMNS})
-            bar.update()
-    except Diverged as error:
-        log.warning("run %s diverged: %s", folder.id, error)
-        summary["diverged_in_round"] = state.round + 1
-    bar.close()
-    summary |= {
-        "dim": federation.model.dim,
-        "population": len(federation.shards),
-        "bitrate": compressor.bitrate,
-        "client_floats": federation.model.dim if isinstance(compressor, ClientMemory) else 0,
-        "wall_seconds": partial.total("seconds"),
-    }
+    diverged = _simulate(config, run, partial, tracker)
+    summary = {"diverged_in_round": diverged} | _summary(run, partial)
     tracker.finish(summary)
     partial.finish({"summary": summary})
     log.info("run %s: %.1f s, in %s", folder.id, summary["wall_seconds"], folder.path)
+
+
+def _simulate(
+    config: DictConfig, run: Prepared, partial: PartialRun, tracker: Tracker
+) -> int | None:
+    """Carries out what rounds are left; returns that in which the run diverged, or None."""
+    records = simulate(
+        *(run.federation, run.state, config.rounds, config.eval_every),
+        *(run.data.test_x, run.data.test_y),
+    )
+    with _bar(config, run.state.round) as bar:
+        try:
+            for record in partial.record(records, run.state):
+                tracker.log({key: record[key] for key in COLUMNS})
+                bar.update()
+        except Diverged as error:
+            log.warning("run %s diverged: %s", partial.folder.id, error)
+            return run.state.round + 1
+    return None
+
+
+def _bar(config: DictConfig, done: int) -> tqdm:
+    """Of the rounds, so many of which are done."""
+    return tqdm(
+        total=config.rounds,
+        initial=done,
+        desc=config.names.compressor,
+        unit="round",
+        # Bars of several processes would overwrite each other; None hides a bar off a terminal.
+        disable=True if side_by_side() else None,
+        leave=False,
+        position=1 if in_sweep() else 0,
+    )
+
+
+def _summary(run: Prepared, partial: PartialRun) -> dict[str, Any]:
+    """What metadata.json tells of a run that came to its end."""
+    dim, compressor = run.federation.model.dim, run.federation.compressor
+    return {
+        "dim": dim,
+        "population": len(run.federation.shards),
+        "bitrate": compressor.bitrate,
+        "client_floats": dim if isinstance(compressor, ClientMemory) else 0,
+        "wall_seconds": partial.total("seconds"),
+    }
 
 
 def used_settings(config: DictConfig) -> dict[str, Any]:
@@ -150,35 +160,14 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def build_federation(
-    config: DictConfig, settings: dict[str, Any], compressor: Compressor, data: Dataset
-) -> Federation:
-    """The clients, their work and the codec that a config describes."""
-    parts = build(config.partition).split(data.train_y, config.seed)
-    aggregation = config.server.aggregation
-    return Federation(
-        model=build(config.model, input_shape=data.input_shape, classes=data.classes),
-        shards=[Shard(data.train_x, data.train_y).rows(part) for part in parts],
-        work=build(config.client),
-        compressor=compressor,
-        side_information=build(OmegaConf.create(settings).side_information),
-        aggregation=compressor.aggregation if aggregation == "auto" else aggregation,
-        clients_per_round=config.clients_per_round,
-        seed=config.seed,
-        channel=build(config.channel),
-        resend=config.resend,
-    )
-
-
-def _announce(
-    run: str, device: torch.device, data: Dataset, federation: Federation, config: DictConfig
-) -> None:
+def _announce(id: str, device: torch.device, run: Prepared, config: DictConfig) -> None:
+    federation, data = run.federation, run.data
     dim, bits = federation.model.dim, federation.compressor.bitrate
     payload = bits * dim / 8 + OVERHEAD_BYTES
     total = payload * config.rounds * config.clients_per_round
     log.info(
         "run %s on %s: %s, %d training and %d test examples, %d clients, %d per round",
-        *(run, device, data.name, len(data.train_y), len(data.test_y)),
+        *(id, device, data.name, len(data.train_y), len(data.test_y)),
         *(len(federation.shards), config.clients_per_round),
     )
     log.info(
