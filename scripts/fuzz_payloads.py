@@ -64,13 +64,13 @@ def fuzz(kernels: str, seconds: float) -> int:
         import hostile_payloads as hostile
         import torch
 
-        from wzfl.environment import describe_environment
+        from wzfl.environment import git_commit
 
         seeds = {name: hostile.seeds(name) for name in hostile.NAMES}  # which imports compressors
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)  # of integers that wrap, as when compiled
-    commit = describe_environment(torch.device("cpu"))["git_commit"]
+    commit = git_commit()
     for name in hostile.NAMES:
         for data in seeds[name]:
             assert hostile.decoded(name, data), (name, data.hex())

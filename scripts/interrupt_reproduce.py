@@ -18,11 +18,10 @@ from pathlib import Path
 
 import joblib
 import pandas as pd
-import torch
 from plans import command, results_dir
 from run_command import run_command
 
-from wzfl.environment import describe_environment
+from wzfl.environment import git_commit
 from wzfl.errors import InputError
 from wzfl.markdown import table
 from wzfl.report import generated_by
@@ -112,7 +111,7 @@ def differing_rows(alone: Path, killed: Path) -> int:
 def _report(
     preset: str, kills: list[dict[str, float]], differing: dict[str, int], alone: Path
 ) -> str:
-    commit = describe_environment(torch.device("cpu"))["git_commit"]
+    commit = git_commit()
     rows = [{"table": name, "rows that differ": count} for name, count in differing.items()]
     return "\n".join(
         [

@@ -23,11 +23,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
-import torch
 import train
 from hydra.plugins.sweeper import Sweeper
 
-from wzfl.environment import compute_deterministically, describe_environment
+from wzfl.environment import compute_deterministically, git_commit
 from wzfl.report import generated_by
 from wzfl.results import ROUNDS, load_rounds
 from wzfl.summary import load_sweep
@@ -156,7 +155,7 @@ def _table(results_dir: Path) -> pd.DataFrame:
 
 
 def _report(found: Counter[str]) -> str:
-    commit = describe_environment(torch.device("cpu"))["git_commit"]
+    commit = git_commit()
     lines = [f"| {what} | {count} |" for what, count in found.items()]
     return "\n".join(
         [

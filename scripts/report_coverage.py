@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from coverage import Coverage
 
-from wzfl.environment import describe_environment
+from wzfl.environment import git_commit
 from wzfl.markdown import table
 from wzfl.report import generated_by
 
@@ -34,7 +33,7 @@ def main() -> int:
 
 
 def _report(found: dict[str, Any]) -> str:
-    commit = describe_environment(torch.device("cpu"))["git_commit"]
+    commit = git_commit()
     rows = [_row(name, of["summary"]) for name, of in found["files"].items()]
     rows.append(_row("**all**", found["totals"]))
     return "\n".join(

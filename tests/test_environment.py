@@ -110,10 +110,10 @@ def test_results_are_no_changes_of_the_code(tmp_path, monkeypatch):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
     (tmp_path / "results" / "runs.csv").write_text("new")
-    commit = environment._git_commit()
+    commit = environment.git_commit()
     assert len(commit) == 40
     (tmp_path / "train.py").write_text("new")
-    assert environment._git_commit() == f"{commit}+changes"
+    assert environment.git_commit() == f"{commit}+changes"
 
 
 def test_metadata_says_what_and_where():
@@ -131,7 +131,7 @@ def test_what_a_system_lacks_is_done_without(monkeypatch):
     monkeypatch.setattr(Path, "read_text", missing)  # no /proc/cpuinfo
     monkeypatch.setattr(ctypes, "CDLL", missing)  # no glibc
     keep_freed_memory()
-    assert environment._git_commit() is None
+    assert environment.git_commit() is None
     assert environment.processor() == platform.processor()
 
 

@@ -118,7 +118,7 @@ def exit_with_parent(seconds: float = 1.0) -> None:
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions and hardware, for a run's metadata."""
     return {
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "code": code_digest(),
         "python": platform.python_version(),
         "packages": {package: version(package) for package in _PACKAGES},
@@ -138,7 +138,7 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The checkout's commit, with `+changes` where more differs in the working tree than runs write there."""
     try:
         commit = _git("rev-parse", "HEAD")
