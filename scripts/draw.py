@@ -17,9 +17,10 @@ from step_sizes import report_step_sizes
 
 from wzfl.condition_plots import accuracy_by_condition
 from wzfl.error_plots import errors_by_round
+from wzfl.intervals import BASELINE
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import report
-from wzfl.summary import BASELINE, Sweep, load_sweep, methods, save_tables
+from wzfl.summary import Sweep, load_sweep, methods, save_tables
 
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
@@ -50,7 +51,7 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
     sweeps = []
     for entry in plan.experiments:
         runs, rounds = load_sweep(plan.results_dir, entry["name"])
-        if runs.empty or "none" not in set(runs.compressor):
+        if runs.empty or BASELINE not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
         varies = entry.get("varies", "")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from wzfl import markdown
-from wzfl.intervals import Difference, mean_interval, paired_difference
+from wzfl.intervals import BASELINE, Difference, mean_interval, paired_difference
 from wzfl.plots import in_order, label
-from wzfl.summary import BASELINE, Sweep, informed
+from wzfl.summary import Sweep, informed
 
 _PAPERS = "wyner_ziv"  # the paper's scheme
 _STANDINGS = ("ahead", "behind", "undecided")

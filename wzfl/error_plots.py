@@ -7,10 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.intervals import means_by
+from wzfl.intervals import BASELINE, means_by
 from wzfl.plots import in_order, label, look, means_of, style, unique_handles
 
-_BASELINE = "none"
 _NAMES = {"nmse": "estimate", "side_information_error": "side information"}
 
 
@@ -22,7 +21,7 @@ def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -
     the intervals of `wzfl.intervals`.
     """
     style()
-    shown = [(title, rounds[rounds.compressor != _BASELINE]) for title, rounds in settings]
+    shown = [(title, rounds[rounds.compressor != BASELINE]) for title, rounds in settings]
     bitrates = sorted({bitrate for _, rounds in shown for bitrate in rounds.bitrate.unique()})
     figure, grid = plt.subplots(
         *(len(bitrates), len(shown)),

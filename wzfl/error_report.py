@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from wzfl import markdown
+from wzfl.intervals import BASELINE
 from wzfl.plots import in_order, label
-from wzfl.summary import BASELINE, decibel, informed
+from wzfl.summary import decibel, informed
 
 
 def error_section(runs: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap, ttest_1samp
 
+BASELINE = "none"  # the compressor that others are compared with: float32
 CONFIDENCE = 0.95
 _RESAMPLES = 9999
 _FEW = 3  # seeds of which the interval is the range

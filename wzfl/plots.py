@@ -16,13 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from wzfl.end_labels import End, label_ends
-from wzfl.intervals import kind_of_interval, means_by
+from wzfl.intervals import BASELINE, kind_of_interval, means_by
 
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
 # are sparse.
 _STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, ...]], str]] = {
-    "none": ("#000000", "-", "o"),
+    BASELINE: ("#000000", "-", "o"),
     "float16": ("#000000", "--", "x"),
     "bfloat16": ("#000000", ":", "+"),
     "wyner_ziv": ("#D55E00", "-", "D"),
@@ -55,7 +55,7 @@ _STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, ...]], str]] = {
     "ef_signsgd": ("#E69F00", "-", "^"),
 }
 _OTHER = ("#666666", "-", "x")
-_LABELS = {"none": "float32"}
+_LABELS = {BASELINE: "float32"}
 _MARKERS = "os^Dv<>pP*X"
 _CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
 _FINAL = {
@@ -260,7 +260,7 @@ def _overview(
     for name, bitrate in shown:
         colour, dash, marker = _styled(name)
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
-        text = labels[name] if name in ("none", "signsgd") else f"{labels[name]}, {bitrate:g} bit"
+        text = labels[name] if name in (BASELINE, "signsgd") else f"{labels[name]}, {bitrate:g} bit"
         if mean.max() < axes.get_ylim()[0]:
             text += " (below the axis)"
         axes.plot(
@@ -276,7 +276,7 @@ def _overview(
 
 def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:
     colour = _styled(name)[0]
-    bits, mean, _, _ = _curve(rounds, "none", 32.0, column)
+    bits, mean, _, _ = _curve(rounds, BASELINE, 32.0, column)
     axes.plot(bits, mean, color="black", linewidth=0.9)
     bitrates = sorted(rounds.loc[rounds.compressor == name, "bitrate"].unique())
     for place, bitrate in enumerate(bitrates):
@@ -301,7 +301,7 @@ def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> N
 
 def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
     """Accuracy from where it says something; a loss no higher than where training began."""
-    baseline = rounds.loc[rounds.compressor == "none", column].dropna()
+    baseline = rounds.loc[rounds.compressor == BASELINE, column].dropna()
     if baseline.empty:
         return
     if column == "test_accuracy":
@@ -326,7 +326,7 @@ def _ends(methods: pd.DataFrame, column: str) -> list[End]:
 
 def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
     colour, dash, marker = _styled(name)
-    if name == "none":
+    if name == BASELINE:
         if column == "accuracy":
             axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9)
         return
@@ -346,7 +346,7 @@ def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
 
 def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
     colour, dash, marker = _styled(name)
-    if name == "none":
+    if name == BASELINE:
         axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9)
         return
     bounds = group[["bits_to_target_low", "bits_to_target_high"]].to_numpy().T
@@ -370,7 +370,7 @@ def _bitrate_axis(axes: Axes, methods: pd.DataFrame) -> None:
 
 def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
     """Keeps a method that failed from hiding the differences between the others."""
-    baseline = float(methods.loc[methods.compressor == "none", column].iloc[0])
+    baseline = float(methods.loc[methods.compressor == BASELINE, column].iloc[0])
     values = methods[column].dropna()
     if column == "accuracy":
         shown = methods[methods[column] >= baseline - 0.2]

@@ -11,9 +11,9 @@ from wzfl.condition_report import condition_section
 from wzfl.conditions import heading
 from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
-from wzfl.intervals import COVERAGE, mean_interval
+from wzfl.intervals import BASELINE, COVERAGE, mean_interval
 from wzfl.plots import label
-from wzfl.summary import BASELINE, Sweep, best_by_compressor, informed, target_accuracy
+from wzfl.summary import Sweep, best_by_compressor, informed, target_accuracy
 from wzfl.verdicts import bits_verdict, loss_verdicts
 
 

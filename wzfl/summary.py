@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wzfl.intervals import mean_interval
+from wzfl.intervals import BASELINE, mean_interval
 from wzfl.results import SweepFolder, load_config, load_rounds
 
 # What tells settings of a comparison apart, besides the seed.
 METHOD = ["compressor", "bitrate"]
-BASELINE = "none"
 ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
 _LATER = ["channel", "loss", "batch_size", "epochs"]  # columns that tables of older code lack

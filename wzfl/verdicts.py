@@ -5,14 +5,8 @@ from typing import Any
 import pandas as pd
 
 from wzfl import markdown
-from wzfl.summary import (
-    BASELINE,
-    Sweep,
-    best_by_compressor,
-    bits_to_target,
-    informed,
-    target_accuracy,
-)
+from wzfl.intervals import BASELINE
+from wzfl.summary import Sweep, best_by_compressor, bits_to_target, informed, target_accuracy
 
 
 def bits_verdict(sweep: Sweep) -> str:
