@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from plans import Plan, parse_plan
 from plot_correlation import draw_correlation
+from presets import Preset, parse_preset
 from rate_distortion_figures import draw_rate_distortion
 from step_sizes import report_step_sizes
 
@@ -25,32 +25,32 @@ from wzfl.summary import Sweep, load_sweep, methods, save_tables
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
 
-def draw(plan: Plan, skipped: dict[str, str]) -> Path | None:
+def draw(preset: Preset, skipped: dict[str, str]) -> Path | None:
     """Writes figures, tables and report.md of what has finished; returns the report.
 
     None where no experiment is finished: then only measurements on vectors are drawn.
     """
-    vectors = draw_rate_distortion(plan.results_dir)
-    shown = {entry["shows"] for entry in plan.experiments}
+    vectors = draw_rate_distortion(preset.results_dir)
+    shown = {entry["shows"] for entry in preset.experiments}
     if "correlation" in shown:
-        report_path = draw_correlation(plan, skipped)
+        report_path = draw_correlation(preset, skipped)
     elif "step sizes" in shown:
-        report_path = report_step_sizes(plan, skipped)
+        report_path = report_step_sizes(preset, skipped)
     else:
-        report_path = _draw_sweeps(plan, skipped)
+        report_path = _draw_sweeps(preset, skipped)
     if not report_path and not vectors:
         sys.exit(
-            f"error: no finished experiments in {plan.results_dir}; run `{plan.command}` first"
+            f"error: no finished experiments in {preset.results_dir}; run `{preset.command}` first"
         )
     if report_path:
-        plan.track(report_path)
+        preset.track(report_path)
     return report_path
 
 
-def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
+def _draw_sweeps(preset: Preset, skipped: dict[str, str]) -> Path | None:
     sweeps = []
-    for entry in plan.experiments:
-        runs, rounds = load_sweep(plan.results_dir, entry["name"])
+    for entry in preset.experiments:
+        runs, rounds = load_sweep(preset.results_dir, entry["name"])
         if runs.empty or BASELINE not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
@@ -60,10 +60,10 @@ def _draw_sweeps(plan: Plan, skipped: dict[str, str]) -> Path | None:
         sweeps.append(Sweep(entry["name"], entry["title"], *frames, entry["shows"], varies))
     if not sweeps:
         return None
-    _tables(plan.results_dir, sweeps)
-    path = plan.results_dir / "report.md"
-    figures = _figures(plan.results_dir, plan.experiments, sweeps)
-    path.write_text(report(sweeps, skipped, figures, plan.command))
+    _tables(preset.results_dir, sweeps)
+    path = preset.results_dir / "report.md"
+    figures = _figures(preset.results_dir, preset.experiments, sweeps)
+    path.write_text(report(sweeps, skipped, figures, preset.command))
     return path
 
 
@@ -124,9 +124,11 @@ def _informed(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    plan = parse_plan(__doc__)
-    report_path = draw(plan, {})
-    print(report_path or f"figures of vectors only: no finished experiments in {plan.results_dir}")
+    preset = parse_preset(__doc__)
+    report_path = draw(preset, {})
+    print(
+        report_path or f"figures of vectors only: no finished experiments in {preset.results_dir}"
+    )
 
 
 if __name__ == "__main__":

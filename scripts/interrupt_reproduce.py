@@ -18,7 +18,7 @@ from pathlib import Path
 
 import joblib
 import pandas as pd
-from plans import command, results_dir
+from presets import command, results_dir
 from run_command import run_command
 
 from wzfl.environment import git_commit

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from plans import Plan, parse_plan
+from presets import Preset, parse_preset
 
 from wzfl.correlation import (
     correlation_report,
     load_history,
-    load_rounds,
+    load_history_rounds,
     rounds_of,
     save_rounds,
 )
@@ -26,36 +26,38 @@ from wzfl.summary import load_sweep
 _FIGURE = "history_by_policy"
 
 
-def draw_correlation(plan: Plan, skipped: dict[str, str]) -> Path | None:
+def draw_correlation(preset: Preset, skipped: dict[str, str]) -> Path | None:
     """The report; None where nothing has finished and nothing was drawn before."""
     settings, runs = {}, []
-    for entry in plan.experiments:
-        history = load_history(plan.results_dir, entry["name"])
+    for entry in preset.experiments:
+        history = load_history(preset.results_dir, entry["name"])
         if history.empty:
             skipped.setdefault(entry["name"], "has no finished run")
             continue
         settings[entry["title"]] = history
-        runs.append(load_sweep(plan.results_dir, entry["name"])[0])
-    path = plan.results_dir / "report.md"
+        runs.append(load_sweep(preset.results_dir, entry["name"])[0])
+    path = preset.results_dir / "report.md"
     if settings:
-        save_rounds(plan.results_dir, {title: rounds_of(own) for title, own in settings.items()})
-    rounds = load_rounds(plan.results_dir)
+        save_rounds(preset.results_dir, {title: rounds_of(own) for title, own in settings.items()})
+    rounds = load_history_rounds(preset.results_dir)
     if rounds:
-        save(history_by_policy(rounds), plan.results_dir / "figures", _FIGURE)
+        save(history_by_policy(rounds), preset.results_dir / "figures", _FIGURE)
     if not settings:
         return path if rounds and path.is_file() else None
-    path.write_text(correlation_report(settings, pd.concat(runs), skipped, [_FIGURE], plan.command))
+    path.write_text(
+        correlation_report(settings, pd.concat(runs), skipped, [_FIGURE], preset.command)
+    )
     return path
 
 
 def main() -> None:
-    plan = parse_plan(__doc__, preset="correlation")
-    path = draw_correlation(plan, {})
+    preset = parse_preset(__doc__, default="correlation")
+    path = draw_correlation(preset, {})
     if path is None:
         sys.exit(
-            f"error: no finished experiments in {plan.results_dir}; run `{plan.command}` first"
+            f"error: no finished experiments in {preset.results_dir}; run `{preset.command}` first"
         )
-    plan.track(path)
+    preset.track(path)
     print(path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from draw import draw
-from plans import Plan, overrides, parse_plan
+from presets import Preset, overrides, parse_preset
 from run_command import run_command
 from sweep_size import measure_sweep, told
 
@@ -24,31 +24,31 @@ SCRIPTS = Path(__file__).parent
 
 
 def main() -> int:
-    plan = parse_plan(__doc__, trains=True)
-    missing = missing_datasets(plan.experiments)
+    preset = parse_preset(__doc__, trains=True)
+    missing = missing_datasets(preset.experiments)
     say_missing(missing)
-    if plan.estimated:
-        here = [entry for entry in plan.experiments if entry["dataset"] not in missing]
+    if preset.estimated:
+        here = [entry for entry in preset.experiments if entry["dataset"] not in missing]
         print("timing a few rounds of each sweep", flush=True)
         print(told({entry["name"]: measure_sweep(overrides(entry)) for entry in here}), flush=True)
 
     skipped, failed = {}, []
-    for place, entry in enumerate(plan.experiments, 1):
+    for place, entry in enumerate(preset.experiments, 1):
         if reason := missing.get(entry["dataset"]):
             skipped[entry["name"]] = reason
             continue
-        print(f"[{place}/{len(plan.experiments)}] {entry['name']}: {entry['title']}", flush=True)
-        if not _sweep(entry, plan):
+        print(f"[{place}/{len(preset.experiments)}] {entry['name']}: {entry['title']}", flush=True)
+        if not _sweep(entry, preset):
             failed.append(entry["name"])
-    done = [entry for entry in plan.experiments if entry["name"] not in skipped]
+    done = [entry for entry in preset.experiments if entry["name"] not in skipped]
     skipped |= dict.fromkeys(failed, "some of its runs failed; see the output")
-    report = draw(replace(plan, experiments=done), skipped)
+    report = draw(replace(preset, experiments=done), skipped)
 
     say_missing(missing)
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     if report is None:
-        print(f"error: no finished experiments in {plan.results_dir}", file=sys.stderr)
+        print(f"error: no finished experiments in {preset.results_dir}", file=sys.stderr)
         return 1
     print(f"report: {report}")
     return 1 if failed else 0
@@ -71,11 +71,11 @@ def say_missing(missing: dict[str, str]) -> None:
         print(f"going on without: {reason}", flush=True)
 
 
-def _sweep(entry: dict[str, Any], plan: Plan) -> bool:
+def _sweep(entry: dict[str, Any], preset: Preset) -> bool:
     """Whether all runs of an experiment are there in the end."""
     command = [sys.executable, str(SCRIPTS / "train.py"), "-m"]
-    command += [*overrides(entry), f"results_dir={plan.results_dir}"]
-    if plan.tracking == "none":  # else it is as the experiment says
+    command += [*overrides(entry), f"results_dir={preset.results_dir}"]
+    if preset.tracking == "none":  # else it is as the experiment says
         command.append("tracking=none")
     return subprocess.run(command, env=os.environ, check=False).returncode == 0
 

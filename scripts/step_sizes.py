@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pandas as pd
-from plans import Plan
+from presets import Preset
 
 from wzfl.summary import load_sweep, save_tables
 from wzfl.tuning import tuning_losses, tuning_report
 
 
-def report_step_sizes(plan: Plan, skipped: dict[str, str]) -> Path | None:
+def report_step_sizes(preset: Preset, skipped: dict[str, str]) -> Path | None:
     """The report, beside tables of runs and rounds; None where nothing has finished."""
     settings, sweeps = {}, []
-    for entry in plan.experiments:
-        runs, rounds = load_sweep(plan.results_dir, entry["name"])
+    for entry in preset.experiments:
+        runs, rounds = load_sweep(preset.results_dir, entry["name"])
         if runs.empty:
             skipped.setdefault(entry["name"], "has no finished run")
             continue
@@ -22,7 +22,7 @@ def report_step_sizes(plan: Plan, skipped: dict[str, str]) -> Path | None:
     if not sweeps:
         return None
     runs, rounds = (pd.concat(frames) for frames in zip(*sweeps, strict=True))
-    save_tables(plan.results_dir, runs, rounds)
-    path = plan.results_dir / "report.md"
-    path.write_text(tuning_report(settings, runs, skipped, plan.command))
+    save_tables(preset.results_dir, runs, rounds)
+    path = preset.results_dir / "report.md"
+    path.write_text(tuning_report(settings, runs, skipped, preset.command))
     return path

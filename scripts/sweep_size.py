@@ -59,7 +59,7 @@ def measure_sweep(overrides: Sequence[str]) -> Size:
     """Times some rounds of each of the sweep's compressors; the other keys take their values in turn.
 
     Args:
-        overrides: those of `plans.overrides`, the experiment first.
+        overrides: those of `presets.overrides`, the experiment first.
     """
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         config = compose("train", [overrides[0]], return_hydra_config=True)

@@ -256,8 +256,8 @@ def test_reproduce_goes_on_without_absent_data(tmp_path):
     probe = (
         "import sys\n"
         f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
-        "import plans, reproduce\n"
-        "print(reproduce.missing_datasets(plans.load_plan('default')))\n"
+        "import presets, reproduce\n"
+        "print(reproduce.missing_datasets(presets.experiments_of('default')))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True

@@ -11,7 +11,7 @@ import draw
 import pandas as pd
 import pytest
 import yaml
-from plans import Plan, load_plan
+from presets import Preset, experiments_of
 
 import wzfl
 from wzfl.claims import differences
@@ -129,8 +129,8 @@ def results(tmp_path):
     return tmp_path
 
 
-def planned(results, *experiments):
-    return Plan("make reproduce", list(experiments), results)
+def preset_of(results, *experiments):
+    return Preset("make reproduce", list(experiments), results)
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_bits_to_target(sweep):
 def test_the_headline_can_be_computed_from_the_exported_rounds(results):
     """By the lines of the README."""
     sweep = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
-    draw.draw(planned(results, sweep), {})
+    draw.draw(preset_of(results, sweep), {})
     text = (Path(__file__).parents[1] / "README.md").read_text()
     (lines,) = re.findall(r"```python\n(import pandas.*?)```", text, re.DOTALL)
     names: dict = {}
@@ -208,7 +208,7 @@ def test_the_headline_can_be_computed_from_the_exported_rounds(results):
 def test_the_report_s_numbers_are_a_line_each(results, sweep):
     """By the lines of docs/data.md."""
     entry = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
-    draw.draw(planned(results, entry), {})
+    draw.draw(preset_of(results, entry), {})
     text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
     read, lines = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict = {}
@@ -317,11 +317,11 @@ def test_rivals_that_some_seeds_alone_took_to_the_target_are_named(sweep):
 
 
 def test_a_report_can_be_drawn_from_its_tables(results):
-    plan = planned(results, *load_plan("smoke"))
-    text, pictures = draw.draw(plan, {}).read_text(), figures(results)
+    preset = preset_of(results, *experiments_of("smoke"))
+    text, pictures = draw.draw(preset, {}).read_text(), figures(results)
     for folder in ("runs", "sweeps"):
         shutil.rmtree(results / folder)
-    assert draw.draw(plan, {}).read_text() == text
+    assert draw.draw(preset, {}).read_text() == text
     assert figures(results) == pictures
 
 
@@ -426,11 +426,11 @@ def test_bitrates_are_named_where_curves_are_apart(sweep):
 
 
 def test_draw_writes_tables_figures_and_report(results):
-    plan = [
+    entries = [
         {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"},
         {"name": "absent", "title": "another", "dataset": "mnist", "shows": "loss"},
     ]
-    text = draw.draw(planned(results, *plan), {}).read_text()
+    text = draw.draw(preset_of(results, *entries), {}).read_text()
     assert "- `absent`: has no finished float32 run" in text
     assert len(pd.read_csv(results / "runs.csv")) == 16
     assert len(pd.read_csv(results / "methods.csv")) == 8
@@ -438,10 +438,10 @@ def test_draw_writes_tables_figures_and_report(results):
 
 
 def test_wandb_has_the_report_where_that_is_asked_for(results):
-    plan = planned(results, *load_plan("smoke"))
-    draw.draw(plan, {})
+    preset = preset_of(results, *experiments_of("smoke"))
+    draw.draw(preset, {})
     assert not (results / "wandb").exists()
-    draw.draw(replace(plan, tracking="wandb"), {})
+    draw.draw(replace(preset, tracking="wandb"), {})
     (run,) = (results / "wandb").glob("offline-run-*-report-reproduce")
     assert (run / "report/report.md").read_text() == (results / "report.md").read_text()
     kept = {path.name for path in (run / "report/figures").iterdir()}
@@ -454,7 +454,7 @@ def test_measurements_without_training_have_a_report_of_their_own(results):
         for snr_db in (10, 20):
             measured = measure(compressor, Gaussian(2, 500, snr_db), 1, 0)
             merge_row(results / "rate_distortion.csv", measured | {"compressor": name})
-    assert draw.draw(planned(results), {}) is None
+    assert draw.draw(preset_of(results), {}) is None
     text = (results / "rate_distortion.md").read_text()
     assert "## gaussian: 2 vectors of 500 coordinates, side information at 10 dB" in text
     assert "## gaussian: 2 vectors of 500 coordinates, side information at 20 dB" in text
@@ -465,7 +465,7 @@ def test_measurements_without_training_have_a_report_of_their_own(results):
 
 def test_drawing_nothing_says_what_to_do(tmp_path):
     with pytest.raises(SystemExit, match="run `make reproduce` first"):
-        draw.draw(planned(tmp_path, *load_plan("smoke")), {})
+        draw.draw(preset_of(tmp_path, *experiments_of("smoke")), {})
 
 
 def test_errors_are_compared_by_seed(sweep):
@@ -490,7 +490,7 @@ def test_accuracy_is_shown_by_what_is_lost(results):
                 job += 1
     entry = {"name": "lossy", "title": "a setting", "dataset": "digits"}
     entry |= {"shows": "conditions", "varies": "loss"}
-    text = draw.draw(planned(results, entry), {}).read_text()
+    text = draw.draw(preset_of(results, entry), {}).read_text()
     assert "# Accuracy under other conditions" in text
     assert (
         "\n\n## Share of payloads lost: a setting\n\nSetting: data set digits; partition iid;"
@@ -578,11 +578,11 @@ def test_where_no_method_reaches_the_target_there_is_still_a_figure(sweep, tmp_p
         save(draw_one([("a setting", sweep.rounds, never)], column, *more), tmp_path, "never")
 
 
-def test_the_plan_names_experiments_that_exist():
+def test_presets_name_experiments_that_exist():
     folder = Path(draw.__file__).parents[1] / "conf" / "experiment"
     presets = yaml.safe_load((folder.parent / "reproduce.yaml").read_text())
     for preset in presets:
-        for entry in load_plan(preset):
+        for entry in experiments_of(preset):
             experiment = entry.get("experiment", entry["name"])
             config = yaml.safe_load((folder / f"{experiment}.yaml").read_text())
             assert config["sweep"] == experiment
@@ -631,5 +631,5 @@ def test_an_interrupted_sweep_is_drawn_as_far_as_it_came(results, only):
         if not mark.read_text().startswith(tuple(only)):
             mark.unlink()
     for shows in ("accuracy", "loss", "error"):
-        plan = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
-        assert "## a setting" in draw.draw(planned(results, *plan), {}).read_text()
+        entries = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
+        assert "## a setting" in draw.draw(preset_of(results, *entries), {}).read_text()

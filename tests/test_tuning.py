@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import step_sizes
 from hydra import compose, initialize_config_dir
-from plans import Plan, load_plan
+from presets import Preset, experiments_of
 from test_report import write_run
 
 from wzfl.config import conf_dir, step_size
@@ -62,7 +62,7 @@ def test_losses_are_legible(loss, text):
 
 def test_the_report_shows_what_was_tried(tuned):
     entries = [{"name": "tune", "title": "a setting"}, {"name": "absent", "title": "another"}]
-    path = step_sizes.report_step_sizes(Plan("make tune", entries, tuned), {})
+    path = step_sizes.report_step_sizes(Preset("make tune", entries, tuned), {})
     text = path.read_text()
     assert "| qsgd         | 1         | 1.0000     | **0.5000** |" in text
     assert "| topk         | 1         | **1.0000** | —          |" in text
@@ -70,7 +70,7 @@ def test_the_report_shows_what_was_tried(tuned):
     assert len(pd.read_csv(tuned / "runs.csv")) == 4
 
 
-@pytest.mark.parametrize("entry", load_plan("tune"), ids=lambda entry: entry["name"])
+@pytest.mark.parametrize("entry", experiments_of("tune"), ids=lambda entry: entry["name"])
 def test_experiments_use_the_step_sizes_that_were_found(entry):
     """What was measured is what conf/ says, by compressor and bitrate."""
     runs, rounds = load_sweep(TUNE, entry["name"])

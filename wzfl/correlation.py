@@ -56,7 +56,7 @@ def save_rounds(results_dir: Path, rounds: Mapping[str, pd.DataFrame]) -> None:
     pd.concat(tables).to_csv(results_dir / HISTORY, index=False)
 
 
-def load_rounds(results_dir: Path) -> dict[str, pd.DataFrame]:
+def load_history_rounds(results_dir: Path) -> dict[str, pd.DataFrame]:
     """What `save_rounds` has written; empty where that is not there.
 
     Raises:

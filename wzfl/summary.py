@@ -19,7 +19,7 @@ LAST_ROUNDS = 10  # over which errors are averaged
 _LATER = ["channel", "loss", "batch_size", "epochs"]  # columns that tables of older code lack
 _COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may have none
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
-RUNS, ROUNDS = "runs.csv", "rounds.csv.gz"
+RUNS, ALL_ROUNDS = "runs.csv", "rounds.csv.gz"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +72,12 @@ def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> 
     runs.astype(counts).to_csv(results_dir / RUNS, index=False)
     # Without a time of its own, the same rounds are the same bytes.
     rounds.drop(columns="seconds", errors="ignore").to_csv(
-        results_dir / ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}
+        results_dir / ALL_ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}
     )
 
 
 def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    paths = [results_dir / RUNS, results_dir / ROUNDS]
+    paths = [results_dir / RUNS, results_dir / ALL_ROUNDS]
     if not all(path.is_file() for path in paths):
         return pd.DataFrame(), pd.DataFrame()
     # "none" is a compressor; only an empty cell is no value.

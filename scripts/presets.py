@@ -13,8 +13,8 @@ _DEFAULT = "default"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A preset.
+class Preset:
+    """What is run, and where its results go.
 
     Attributes:
         command: what reproduces it.
@@ -43,27 +43,27 @@ def overrides(entry: dict[str, Any]) -> list[str]:
     return asked + entry.get("overrides", [])
 
 
-def load_plan(preset: str) -> list[dict[str, Any]]:
+def experiments_of(name: str) -> list[dict[str, Any]]:
     """The experiments of a preset."""
-    return _presets()[preset]
+    return _presets()[name]
 
 
-def command(preset: str) -> str:
+def command(name: str) -> str:
     """What reproduces a preset."""
-    return "make reproduce" if preset == _DEFAULT else f"make {preset}"
+    return "make reproduce" if name == _DEFAULT else f"make {name}"
 
 
-def results_dir(preset: str) -> Path:
+def results_dir(name: str) -> Path:
     """Where its results are, if not said otherwise."""
-    return Path("results") / ("" if preset == _DEFAULT else preset)
+    return Path("results") / ("" if name == _DEFAULT else name)
 
 
-def parse_plan(description: str | None, preset: str = _DEFAULT, trains: bool = False) -> Plan:
+def parse_preset(description: str | None, default: str = _DEFAULT, trains: bool = False) -> Preset:
     """What the command line of a script asks for that trains first, or only draws."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--preset", default=preset, choices=list(_presets()), help=f"({preset})")
+    parser.add_argument("--preset", default=default, choices=list(_presets()), help=f"({default})")
     parser.add_argument(
         "--results-dir", type=Path, help="where results are (results, or results/PRESET)"
     )
@@ -74,9 +74,9 @@ def parse_plan(description: str | None, preset: str = _DEFAULT, trains: bool = F
             "--estimate", action="store_true", help="say first how long it may take"
         )
     asked = parser.parse_args()
-    return Plan(
+    return Preset(
         command(asked.preset),
-        load_plan(asked.preset),
+        experiments_of(asked.preset),
         asked.results_dir or results_dir(asked.preset),
         asked.tracking,
         trains and asked.estimate,
