@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,7 +36,7 @@ ALL = ["none", *COMPRESSORS]
 DIMS = {2**20: 16, 2**24: 8}  # clients by dimension
 RATES, MLP = (0.5, 1, 1.5, 2, 4, 8, 16), 199_210  # bits per coordinate, of so many
 DIMENSIONS = (10**4, 10**5, 10**6, 10**7, 3 * 10**7, 10**8)
-GROWTH = [
+GROWTH: list[list[Any]] = [
     *(["clients", n, "--compressor", c] for c in ALL for n in (10, 30, 100, 300, 1000)),
     *(["cnn_clients", n, "--compressor", c] for c in ALL[:2] for n in (10, 100, 1000)),
     *(["cnn_clients", n, "--precision", "int8"] for n in (10, 100, 1000)),

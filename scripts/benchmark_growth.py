@@ -46,12 +46,13 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    seconds = {
+    measure: dict[str, Callable[[argparse.Namespace], list[float]]] = {
         "clients": partial(rounds, "mlp"),
         "cnn_clients": partial(rounds, "cnn"),
         "dimension": codec,
         "population": population,
-    }[arguments.what](arguments)
+    }
+    seconds = measure[arguments.what](arguments)
     print(json.dumps(vars(arguments) | {"seconds": seconds, "peak_memory_bytes": peak_memory()}))
 
 
@@ -103,7 +104,8 @@ def start(
 
 def timed(arguments: argparse.Namespace, step: Callable[[int], object]) -> list[float]:
     """The seconds of each repetition: at least so many, and MOST unless they take a second before."""
-    warmup, seconds = settle(step), []
+    warmup = settle(step)
+    seconds: list[float] = []
     while len(seconds) < arguments.repetitions or (sum(seconds) < 1 and len(seconds) < MOST):
         begin = time.perf_counter()
         step(warmup + len(seconds) + 1)

@@ -176,9 +176,9 @@ def growth_figure(table: pd.DataFrame) -> Figure:
         _log_log(axes, xlabel, "seconds")
     points = table[table.what == "population"].fillna({"capacity": ""})
     for (precision, capacity), some in points.groupby(["precision", "capacity"], sort=False):
-        medians = some.groupby("size").peak_memory_bytes.median() / 2**30
+        peaks = some.groupby("size").peak_memory_bytes.median() / 2**30
         text = str(precision) + (f", {int(float(str(capacity)))} remembered" if capacity else "")
-        population.plot(medians.index, medians, marker="o", markersize=4, label=text)
+        population.plot(peaks.index, peaks, marker="o", markersize=4, label=text)
     _log_log(population, "clients, one vector of 199 210 kept for each", "peak memory, GiB")
     return figure
 

@@ -91,7 +91,8 @@ def measured(folder: Path) -> pd.DataFrame:
     """A row per launcher that is installed."""
     # What is compiled at its first use is compiled here: it is no launcher's matter.
     sweep(ONE_BY_ONE, folder / "first", "rounds=1", "seed=0")
-    rows, expected = [], {}
+    rows: list[dict[str, object]] = []
+    expected: dict[str, tuple[str, bytes]] = {}
     for launcher in LAUNCHERS:
         if not launcher.installed:
             print(f"left out: {launcher.name} is not installed", flush=True)

@@ -38,7 +38,7 @@ def main() -> None:
     _write(rows, decoded, groups, listed)
 
 
-def _replayed() -> tuple[dict[str, Any], dict[str, list[bool]]]:
+def _replayed() -> tuple[dict[Path, Any], dict[str, list[bool]]]:
     """What coverage tells of each file, and of each compressor's kept inputs whether they are decoded."""
     measured = coverage.Coverage(
         data_file=None, branch=True, source=[str(_ROOT / "wzfl")], config_file=False

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import cast
 
 import joblib
 import pandas as pd
@@ -53,7 +54,9 @@ def compare(alone: Path, folder: Path, asked: argparse.Namespace) -> int:
     """Kills and goes on in `folder`, then writes what came of it; the exit status."""
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "kills.csv"
-    kills = pd.read_csv(kept).to_dict("records") if kept.exists() else []
+    kills: list[dict[str, float]] = []
+    if kept.exists():
+        kills = cast(list[dict[str, float]], pd.read_csv(kept).to_dict("records"))
     sweep = [*_COMMAND, f"--preset={asked.preset}", f"--results-dir={folder}"]
     chance = random.Random(asked.seed + len(kills))
     seconds = pd.read_csv(alone / "runs.csv").wall_seconds.sum() / joblib.cpu_count()

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import train
@@ -119,8 +120,8 @@ def _start(results_dir: Path) -> int:
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     sys.argv = ["train.py", "-m", *_SWEEP, f"results_dir={results_dir}"]
-    Sweeper.validate_batch_is_legal = lambda *_: None
-    train.main()
+    with patch.object(Sweeper, "validate_batch_is_legal"):
+        train.main()
     os._exit(0)
 
 

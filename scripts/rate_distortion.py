@@ -36,6 +36,7 @@ def main(config: DictConfig) -> None:
     settings = HydraConfig.get()
     compute_deterministically()
     command = settings.job.config_name
+    assert command is not None
     check_command(config, command, settings_of(command))
     torch.set_num_threads(config.threads)
     source: Source = build(config.source)

@@ -23,7 +23,7 @@ import yaml
 from wzfl.environment import git_commit
 
 _FOLDER, _EXPLAINED = Path("mutants"), Path("docs/surviving_mutants.yaml")
-_OUTCOMES = {
+_OUTCOMES: dict[int | None, str] = {
     37: "refused by mypy",
     **dict.fromkeys((1, 3), "killed by tests"),
     **dict.fromkeys((36, 24, -24, 152, 255), "timed out"),

@@ -44,8 +44,8 @@ def run_command(main: Callable[[], object]) -> None:
 def _told(error: Exception) -> str:
     """The error's message; of a key that is not there, Hydra's advises to add it, which nobody would read."""
     cause = error.__cause__
-    parent = getattr(cause, "parent_node", None)
-    absent = isinstance(cause, ConfigAttributeError | ConfigKeyError)
-    if absent and isinstance(parent, DictConfig):
-        return no_such_setting(str(cause.key), parent)
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        parent = cause.parent_node
+        if isinstance(parent, DictConfig):
+            return no_such_setting(str(cause.key), parent)
     return str(error)

@@ -140,6 +140,7 @@ def _summary(run: Prepared, partial: PartialRun) -> dict[str, Any]:
 def used_settings(config: DictConfig) -> dict[str, Any]:
     """The resolved config, without what this run does not use."""
     command = HydraConfig.get().job.config_name
+    assert command is not None
     check_command(config, command, settings_of(command))
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)

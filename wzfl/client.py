@@ -45,15 +45,17 @@ class Shard:
 
 
 class ClientWork(Protocol):
-    """One client's computation in one round.
+    """One client's computation in one round."""
 
-    Attributes:
-        l2: weight of |weights|**2 / 2 in the loss.
-        precision: "float32", or "bfloat16" for torch's autocast.
-    """
+    @property
+    def l2(self) -> float:
+        """Weight of |weights|**2 / 2 in the loss."""
+        ...
 
-    l2: float
-    precision: str
+    @property
+    def precision(self) -> str:
+        """That of torch's autocast: "bfloat16"; "float32": none."""
+        ...
 
     def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
         """The rows, of so many examples, of each step."""
