@@ -6,10 +6,12 @@ python scripts/draw.py [--preset default] [--results-dir results] [--tracking wa
 """
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from finished import load_finished, save_finished
 from plot_correlation import draw_correlation
 from presets import Preset, parse_preset
 from rate_distortion_figures import draw_rate_distortion
@@ -20,7 +22,8 @@ from wzfl.error_plots import errors_by_round
 from wzfl.intervals import BASELINE
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import report
-from wzfl.summary import Sweep, load_sweep, methods, save_tables
+from wzfl.summary import Sweep, methods
+from wzfl.tables import read_table, save_table
 
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
 
@@ -50,7 +53,7 @@ def draw(preset: Preset, skipped: dict[str, str]) -> Path | None:
 def _draw_sweeps(preset: Preset, skipped: dict[str, str]) -> Path | None:
     sweeps = []
     for entry in preset.experiments:
-        runs, rounds = load_sweep(preset.results_dir, entry["name"])
+        runs, rounds = load_finished(preset, entry, skipped)
         if runs.empty or BASELINE not in set(runs.compressor):
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
@@ -60,18 +63,23 @@ def _draw_sweeps(preset: Preset, skipped: dict[str, str]) -> Path | None:
         sweeps.append(Sweep(entry["name"], entry["title"], *frames, entry["shows"], varies))
     if not sweeps:
         return None
-    _tables(preset.results_dir, sweeps)
+    _tables(preset.results_dir, sweeps, skipped)
     path = preset.results_dir / "report.md"
     figures = _figures(preset.results_dir, preset.experiments, sweeps)
     path.write_text(report(sweeps, skipped, figures, preset.command))
     return path
 
 
-def _tables(results_dir: Path, sweeps: list[Sweep]) -> None:
-    runs, rounds = (pd.concat([getattr(s, name) for s in sweeps]) for name in ("runs", "rounds"))
-    save_tables(results_dir, runs, rounds)
-    if tables := [s.methods.assign(sweep=s.name) for s in sweeps if not s.methods.empty]:
-        pd.concat(tables).to_csv(results_dir / "methods.csv", index=False)
+def _tables(results_dir: Path, sweeps: list[Sweep], skipped: Mapping[str, str]) -> None:
+    shown = {sweep.name: (sweep.runs, sweep.rounds) for sweep in sweeps}
+    save_finished(results_dir, shown, skipped)
+    path = results_dir / "methods.csv"
+    tables = [s.methods.assign(sweep=s.name) for s in sweeps if not s.methods.empty]
+    if path.is_file():
+        before = read_table(path)
+        tables.append(before[before.sweep.isin(skipped.keys() - shown.keys())])
+    if tables:
+        save_table(pd.concat(tables), path)
 
 
 def _figures(

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from finished import load_finished
 from presets import Preset, parse_preset
 
 from wzfl.correlation import (
@@ -21,7 +22,6 @@ from wzfl.correlation import (
 )
 from wzfl.correlation_plots import history_by_policy
 from wzfl.plots import save
-from wzfl.summary import load_sweep
 
 _FIGURE = "history_by_policy"
 
@@ -35,7 +35,7 @@ def draw_correlation(preset: Preset, skipped: dict[str, str]) -> Path | None:
             skipped.setdefault(entry["name"], "has no finished run")
             continue
         settings[entry["title"]] = history
-        runs.append(load_sweep(preset.results_dir, entry["name"])[0])
+        runs.append(load_finished(preset, entry, skipped)[0])
     path = preset.results_dir / "report.md"
     if settings:
         save_rounds(preset.results_dir, {title: rounds_of(own) for title, own in settings.items()})

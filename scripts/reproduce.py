@@ -19,12 +19,20 @@ from sweep_size import measure_sweep, told
 
 from wzfl.config import build, load_group
 from wzfl.datasets import DataMissing
+from wzfl.results import locked
 
 SCRIPTS = Path(__file__).parent
 
 
 def main() -> int:
     preset = parse_preset(__doc__, trains=True)
+    busy = f"waiting for another process that runs {preset.command} in {preset.results_dir}"
+    with locked(preset.results_dir / "runs" / "reproduce.lock", busy):
+        return reproduce(preset)
+
+
+def reproduce(preset: Preset) -> int:
+    """The exit status: 1 where a run failed, or none is there."""
     missing = missing_datasets(preset.experiments)
     say_missing(missing)
     if preset.estimated:

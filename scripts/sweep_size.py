@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig
 
 from wzfl.config import conf_dir
 from wzfl.results import ROUNDS
@@ -35,6 +36,25 @@ def choices(params: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, li
         else [override.get_value_element_as_str()]
         for override in parser.parse_overrides(asked)
     }
+
+
+class Asked(NamedTuple):
+    """A sweep before it starts.
+
+    Attributes:
+        config: of scripts/train.py, with what its experiment says.
+        taken: the values that each key takes.
+    """
+
+    config: DictConfig
+    taken: dict[str, list[str]]
+
+
+def asked_of(overrides: Sequence[str]) -> Asked:
+    """What `overrides`, those of `presets.overrides`, the experiment first, ask for."""
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        config = compose("train", [overrides[0]], return_hydra_config=True)
+        return Asked(config, choices(config.hydra.sweeper.params, overrides))
 
 
 def count(taken: Mapping[str, Sequence[str]]) -> int:
@@ -61,9 +81,7 @@ def measure_sweep(overrides: Sequence[str]) -> Size:
     Args:
         overrides: those of `presets.overrides`, the experiment first.
     """
-    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
-        config = compose("train", [overrides[0]], return_hydra_config=True)
-        taken = choices(config.hydra.sweeper.params, overrides)
+    config, taken = asked_of(overrides)
     rounds, every = (int(taken.get(key, [config[key]])[0]) for key in ("rounds", "eval_every"))
     turns = range(len(taken.get("compressor", [""])))
     times = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import draw
+import finished
 import pandas as pd
 import pytest
 import yaml
@@ -316,7 +317,8 @@ def test_rivals_that_some_seeds_alone_took_to_the_target_are_named(sweep):
     assert text.endswith("client memory; `qsgd` reached it in 1 of 2 seeds, 0.0375 kB.\n")
 
 
-def test_a_report_can_be_drawn_from_its_tables(results):
+def test_a_report_can_be_drawn_from_its_tables(results, monkeypatch):
+    monkeypatch.setattr(finished, "count", lambda taken: 16)
     preset = preset_of(results, *experiments_of("smoke"))
     text, pictures = draw.draw(preset, {}).read_text(), figures(results)
     for folder in ("runs", "sweeps"):
@@ -632,4 +634,7 @@ def test_an_interrupted_sweep_is_drawn_as_far_as_it_came(results, only):
             mark.unlink()
     for shows in ("accuracy", "loss", "error"):
         entries = [{"name": "smoke", "title": "a setting", "dataset": "digits", "shows": shows}]
-        assert "## a setting" in draw.draw(preset_of(results, *entries), {}).read_text()
+        text = draw.draw(preset_of(results, *entries), {}).read_text()
+        assert "## a setting" in text
+        marks = SweepFolder(results / "sweeps" / "smoke").count()
+        assert f"- `smoke`: {marks} of its 20 runs have finished; these are shown" in text

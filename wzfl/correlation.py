@@ -12,6 +12,7 @@ from wzfl.intervals import COVERAGE, mean_interval
 from wzfl.report import figures_section, tables_report
 from wzfl.results import SweepFolder, load_clients, load_config
 from wzfl.summary import LAST_ROUNDS, decibel
+from wzfl.tables import read_table, save_table
 
 _INTRODUCTION = f"""\
 Its error is |side information − update|² / |update|², the mean over clients and the last ten rounds, \
@@ -53,19 +54,19 @@ def rounds_of(history: pd.DataFrame) -> pd.DataFrame:
 def save_rounds(results_dir: Path, rounds: Mapping[str, pd.DataFrame]) -> None:
     """Writes frames of `rounds_of`, by title."""
     tables = [own.assign(setting=title) for title, own in rounds.items()]
-    pd.concat(tables).to_csv(results_dir / HISTORY, index=False)
+    save_table(pd.concat(tables), results_dir / HISTORY)
 
 
 def load_history_rounds(results_dir: Path) -> dict[str, pd.DataFrame]:
     """What `save_rounds` has written; empty where that is not there.
 
     Raises:
-        InputError: the table lacks columns.
+        InputError: the table lacks columns, or is damaged.
     """
     path = results_dir / HISTORY
     if not path.is_file():
         return {}
-    table = pd.read_csv(path)
+    table = read_table(path)
     if missing := {"setting", "policy", "seed", "round", *_MEANS} - set(table.columns):
         raise InputError(
             f"{path} lacks the columns {sorted(missing)}; run `make correlation` again"

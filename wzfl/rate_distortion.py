@@ -17,6 +17,7 @@ from wzfl.metrics import mean_energy_ratio, relative_error
 from wzfl.public import Public, stable_seed
 from wzfl.results import locked
 from wzfl.sources import Source
+from wzfl.tables import read_table, save_table
 from wzfl.theory import gap_db
 
 # A measurement replaces an earlier one that agrees in these.
@@ -114,15 +115,12 @@ def merge_row(path: Path, row: Mapping[str, Any]) -> None:
             # An empty frame would turn numbers into objects.
             table = pd.concat([load_table(path), table])
         table = table.drop_duplicates(KEY, keep="last").sort_values(KEY)
-        partial = path.with_name(f"{path.name}.partial")
-        table.to_csv(partial, index=False)
-        partial.replace(path)
+        save_table(table, path)
 
 
 def load_table(path: Path) -> pd.DataFrame:
     """The table as it was written."""
-    # "none" is a compressor; only an empty cell is no value.
-    return pd.read_csv(path, keep_default_na=False, na_values=[""]).reindex(columns=COLUMNS)
+    return read_table(path).reindex(columns=COLUMNS)
 
 
 def _trial(compressor: Compressor, updates: Tensor, side: Tensor, seed: int, draw: int) -> _Trial:

@@ -23,7 +23,7 @@ def report(
     figures: Sequence[str],
     command: str,
 ) -> str:
-    """The whole report; `skipped` maps experiments that did not run to the reason, `command` made it."""
+    """The whole report; `skipped` has why an experiment did not run, or not to its end, `command` made it."""
     kinds = {sweep.shows for sweep in sweeps}
     kind = "error" if "error" in kinds else "conditions" if "conditions" in kinds else "accuracy"
     title, introduction = _HEADS[kind]
@@ -148,7 +148,7 @@ def what_was_run(runs: pd.DataFrame, skipped: Mapping[str, str]) -> str:
     text = "## What was run\n\n" + "\n".join(lines) + "\n"
     if skipped:
         left_out = [f"- `{name}`: {reason}" for name, reason in skipped.items()]
-        text += "\n## Not run\n\n" + "\n".join(left_out) + "\n"
+        text += "\n## Not run, or not to the end\n\n" + "\n".join(left_out) + "\n"
     return text
 
 

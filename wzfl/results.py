@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from wzfl.errors import InputError
 from wzfl.frame import VERSION
@@ -38,8 +38,10 @@ def run_id(config: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, busy: str = "") -> Iterator[None]:
     """Lets one process at a time into the block; `path` is there as long as one waits or is inside.
+
+    Who has to wait prints `busy`, if there is any.
 
     Raises:
         InputError: the folder of `path` can not be written.
@@ -47,7 +49,12 @@ def locked(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if busy:
+                print(busy, flush=True)
+            lock.acquire()
     except OSError as error:
         raise InputError(
             f"results can not be written to {path.parent.absolute()} ({error.strerror}); choose"

@@ -11,6 +11,7 @@ import pandas as pd
 
 from wzfl.intervals import BASELINE, mean_interval
 from wzfl.results import SweepFolder, load_config, load_rounds
+from wzfl.tables import read_table, save_table
 
 # What tells settings of a comparison apart, besides the seed.
 METHOD = ["compressor", "bitrate"]
@@ -47,11 +48,11 @@ def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFram
     """A sweep's runs, one per row, and their rounds with the run's `compressor`, `bitrate`, `seed`.
 
     Rounds gain `uplink_per_client`: bits sent since the start, divided by the number of clients. Where no
-    run is at hand, both are what `save_tables` has written; empty where that is neither.
+    run is at hand, both are those of `load_tables`.
     """
     ids = SweepFolder(results_dir / "sweeps" / sweep).ids()
     if not ids:
-        return _load_tables(results_dir, sweep)
+        return load_tables(results_dir, sweep)
     runs, rounds = [], []
     for id in ids:
         path = results_dir / "runs" / id
@@ -66,22 +67,27 @@ def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFram
 
 
 def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> None:
-    """Writes those of all sweeps of a folder."""
+    """Writes those of all sweeps of a folder.
+
+    Raises:
+        InputError: they can not be written.
+    """
     # 128, not 128.0, also where some runs have none.
     counts = dict.fromkeys(runs.columns.intersection(_COUNTS), "Int64")
-    runs.astype(counts).to_csv(results_dir / RUNS, index=False)
-    # Without a time of its own, the same rounds are the same bytes.
-    rounds.drop(columns="seconds", errors="ignore").to_csv(
-        results_dir / ALL_ROUNDS, index=False, compression={"method": "gzip", "mtime": 0}
-    )
+    save_table(runs.astype(counts), results_dir / RUNS)
+    save_table(rounds.drop(columns="seconds", errors="ignore"), results_dir / ALL_ROUNDS)
 
 
-def _load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `save_tables` has written of a sweep's runs and rounds; empty where it is not there.
+
+    Raises:
+        InputError: a table is damaged.
+    """
     paths = [results_dir / RUNS, results_dir / ALL_ROUNDS]
     if not all(path.is_file() for path in paths):
         return pd.DataFrame(), pd.DataFrame()
-    # "none" is a compressor; only an empty cell is no value.
-    tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths]
+    tables = [read_table(path) for path in paths]
     runs, rounds = (table[table.sweep == sweep].reset_index(drop=True) for table in tables)
     runs = runs.reindex(columns=runs.columns.union(_LATER, sort=False))
     # Before there were channels, nothing was lost.
