@@ -89,7 +89,8 @@ class Learned(Linear):
             for client, residual in zip(clients[alone].tolist(), residuals, strict=True):
                 _spread(memory).start_over(client, residual.square())
         mixed = self._weighted_sum(memory, clients)
-        super().learn(memory, clients, expected, estimates, failed, gain)
+        unread = _unread(expected, estimates, failed)
+        self._learn(memory, clients, mixed, estimates, failed, unread, gain)
         self._judge(memory, clients, estimates, mixed)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
@@ -116,10 +117,6 @@ class Learned(Linear):
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
         memory.margin.add_(_MARGIN_STEP * surprise).clamp_(*_MARGINS)
 
-    def _unread(self, expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
-        moved = squared_distances(expected, estimates).to(failed.device)
-        return failed & (moved == 0)
-
     def _beware(self, memory: Memory, clients: Tensor) -> None:
         _spread(memory).beware(clients)
 
@@ -127,3 +124,9 @@ class Learned(Linear):
 def _spread(memory: Memory) -> Spread:
     assert memory.spread is not None
     return memory.spread
+
+
+def _unread(expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+    """`[clients]`: whose estimates are what was expected, and say nothing of their updates."""
+    moved = squared_distances(expected, estimates).to(failed.device)
+    return failed & (moved == 0)

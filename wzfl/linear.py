@@ -75,14 +75,38 @@ class Linear(Last):
         gain: float,
     ) -> None:
         """See `SideInformation`; of a failed row only that its scale was too small."""
+        self._learn(memory, clients, expected, estimates, failed, failed, gain)
+
+    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
+        """See `SideInformation`."""
+        memory.common.copy_(mean)
+        planned, failed = (sum(counts) for counts in zip(*memory.outcomes, strict=True))
+        memory.outcomes.clear()
+        if self.failure_rate is not None and planned:
+            surprise = (failed - self.failure_rate * planned) * min(1.0, _PACE / planned)
+            self._adjust_margin(memory, surprise / _PACE)
+
+    def _learn(
+        self,
+        memory: Memory,
+        clients: Tensor,
+        mixed: Tensor,
+        estimates: Tensor,
+        failed: Tensor,
+        unread: Tensor,
+        gain: float,
+    ) -> None:
+        """As `learn`, from what `_weighted_sum` gives, `mixed`.
+
+        Estimates of `unread` rows `[clients]` say nothing of their updates.
+        """
         told = self._planned(memory, clients)
         memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
         self._beware(memory, clients[failed])
-        kept = ~self._unread(expected, estimates, failed)
-        clients, estimates, told = clients[kept], estimates[kept], told[kept]
+        kept = ~unread
+        clients, mixed, estimates, told = clients[kept], mixed[kept], estimates[kept], told[kept]
         if not len(clients):
             return
-        mixed = self._weighted_sum(memory, clients)  # which may not be what was expected
         used = squared_distances(mixed, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
         noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
@@ -96,15 +120,6 @@ class Linear(Last):
             step = share[row] if self.step is None else self.step
             memory.own.move(client, torch.lerp(mixed[row], estimates[row], step), 1.0)
 
-    def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
-        """See `SideInformation`."""
-        memory.common.copy_(mean)
-        planned, failed = (sum(counts) for counts in zip(*memory.outcomes, strict=True))
-        memory.outcomes.clear()
-        if self.failure_rate is not None and planned:
-            surprise = (failed - self.failure_rate * planned) * min(1.0, _PACE / planned)
-            self._adjust_margin(memory, surprise / _PACE)
-
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
         """`surprise`: the share of failures beyond the one that is wanted."""
         memory.margin.mul_(exp(surprise)).clamp_(_LEAST_MARGIN / self.margin, _LARGEST_FACTOR)
@@ -116,10 +131,6 @@ class Linear(Last):
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
         """`[clients]`: for whom something was planned that can have failed."""
         return self._scales(memory, clients) > 0
-
-    def _unread(self, expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
-        """`[clients]`: whose estimates say nothing of their updates."""
-        return failed
 
     def _beware(self, memory: Memory, clients: Tensor) -> None:
         """Expects more of clients whose decoding failed."""
