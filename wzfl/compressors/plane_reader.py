@@ -17,11 +17,12 @@ _AT_ONCE = 16  # blocks: a decoder's steps are short, and one for many blocks ta
 
 def read(
     code: Design, syndromes: list[memoryview], places: np.ndarray, told: np.ndarray
-) -> np.ndarray:
-    """Cell numbers `[clients, blocks, size]`, from what was sent and where they are expected.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cell numbers `[clients, blocks, size]`, and which blocks failed, bool `[clients, blocks]`.
 
-    That is at float64 `places` `[clients, n]`, in cells. Of the readings of a block the first counts whose
-    check is that which was `told` `[clients, blocks]`, else the first of all.
+    Numbers are read from what was sent and where they are expected, at float64 `places` `[clients, n]`, in
+    cells. Of the readings of a block the first counts whose check is that which was `told`
+    `[clients, blocks]`; if there is none the block failed, and the first of all counts.
     """
     clients, blocks = told.shape
     sent = np.stack([np.unpackbits(np.frombuffer(each, np.uint8)) for each in syndromes])
@@ -31,13 +32,14 @@ def read(
         places = np.pad(places, ((0, 0), (0, beyond)), constant_values=np.nan)
     places, told = places.reshape(len(sent), -1), told.reshape(-1)
 
-    def some(rows: slice) -> np.ndarray:
+    def some(rows: slice) -> tuple[np.ndarray, np.ndarray]:
         nothing = _Known(0, sent[rows], np.zeros(places[rows].shape, np.int32), places[rows])
         return _read(code, nothing, told[rows])
 
     batches = -(-len(sent) // _AT_ONCE)
-    numbers = in_threads(some, runs(len(sent), -(-len(sent) // batches)))
-    return np.concatenate(numbers).reshape(clients, blocks, -1)
+    parts = in_threads(some, runs(len(sent), -(-len(sent) // batches)))
+    numbers, failed = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return numbers.reshape(clients, blocks, -1), failed.reshape(clients, blocks)
 
 
 def kind(code: Design) -> str:
@@ -91,14 +93,15 @@ class _Known:
         return numbers
 
 
-def _read(code: Design, nothing: _Known, told: np.ndarray) -> np.ndarray:
-    """Cell numbers `[blocks, n]`."""
+def _read(code: Design, nothing: _Known, told: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cell numbers `[blocks, n]`, and which blocks failed."""
     path, doubtful = _path(code, nothing)
     numbers = path[-1].numbers(code)
-    failed = np.flatnonzero(checks(numbers) != told)
-    for some in runs(len(failed), _AT_ONCE // _REVERSALS):
-        _correct(code, path, doubtful, told, failed[some], numbers)
-    return numbers
+    failed = checks(numbers) != told
+    misread = np.flatnonzero(failed)
+    for some in runs(len(misread), _AT_ONCE // _REVERSALS):
+        _correct(code, path, doubtful, told, misread[some], numbers, failed)
+    return numbers, failed
 
 
 def _path(code: Design, known: _Known) -> tuple[list[_Known], list[np.ndarray]]:
@@ -122,8 +125,12 @@ def _correct(
     told: np.ndarray,
     blocks: np.ndarray,
     numbers: np.ndarray,
+    failed: np.ndarray,
 ) -> None:
-    """Puts into `numbers` those of `blocks` whose check is right once a close decision is reversed."""
+    """Puts into `numbers` those of `blocks` whose check is right once a close decision is reversed.
+
+    These have not `failed`.
+    """
     for known, closest in zip(path[:-1], doubtful, strict=True):
         row, column = np.nonzero(closest[blocks, :_REVERSALS] >= 0)
         if not len(row):
@@ -135,4 +142,5 @@ def _correct(
         right = np.flatnonzero(checks(readings) == told[block])
         found, first = np.unique(row[right], return_index=True)
         numbers[blocks[found]] = readings[right[first]]
+        failed[blocks[found]] = False
         blocks = np.delete(blocks, found)

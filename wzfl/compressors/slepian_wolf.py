@@ -122,8 +122,7 @@ class SlepianWolf:
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
         places = (expected.double() / cell[:, None] + self._offsets(code, noise)).cpu().numpy()
         hashes = np.stack([stored_checks(check) for check in told])
-        symbols = plane_reader.read(code, syndromes, places, hashes)
-        wrong = np.stack([checks(row) for row in symbols]) != hashes
+        symbols, wrong = plane_reader.read(code, syndromes, places, hashes)
         numbers = symbols.reshape(len(symbols), blocks * code.count)[:, : allocation.count]
         noise = self._offsets(code, noise, numbers)
         residual, _ = unfold(
