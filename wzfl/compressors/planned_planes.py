@@ -34,10 +34,10 @@ class PlannedPlanes:
         step = self._step(vector)
         places = self._places(vector, stretch.factor(step))
         numbers = np.floor(places).clip(-LARGEST, LARGEST).astype(np.int64)
-        checks, told = [], []
+        planes, checks, told = self._planes(), [], []
         for first in range(0, len(vector), self.size):
             block = numbers[first : first + self.size]
-            for plane, syndrome, is_hashed in self._planes():
+            for plane, syndrome, is_hashed in planes:
                 bits = np.zeros(self.size, np.uint8)
                 bits[: len(block)] = (block >> plane) & 1
                 told.append(syndrome.of(bits))
