@@ -171,7 +171,7 @@ def test_most_misread_planes_are_read_right_with_one_decision_reversed():
     for _ in range(400):
         bits = (generator.random(count) < chance).astype(np.uint8)
         ratios = np.full(count, np.log(1 / chance - 1), np.float32)
-        readings = list(syndrome.readings(syndrome.of(bits), ratios))
+        readings = list(syndrome.readings(syndrome.of(bits), ratios, reversals=16))
         right.append([np.array_equal(reading, bits) for reading in readings])
     misread = [row for row in right if not row[0]]
     assert 4 < len(misread) < 60
@@ -180,6 +180,6 @@ def test_most_misread_planes_are_read_right_with_one_decision_reversed():
 
 def test_what_is_sent_as_it_is_has_one_reading():
     bits = np.array([0, 1, 1, 0], np.uint8)
-    assert [each.tolist() for each in Syndrome(4, None).readings(bits, np.zeros(4))] == [
+    assert [each.tolist() for each in Syndrome(4, None).readings(bits, np.zeros(4), 16)] == [
         [0, 1, 1, 0]
     ]

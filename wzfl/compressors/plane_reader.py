@@ -111,7 +111,7 @@ def _path(code: Design, known: _Known) -> tuple[list[_Known], list[np.ndarray]]:
     """
     path, doubtful = [known], []
     for plane in code.planes[known.plane :]:
-        bits, closest = plane.syndrome.read(known.sent_of(code), known.ratios(code))
+        bits, closest = plane.syndrome.read(known.sent_of(code), known.ratios(code), _REVERSALS)
         known = known.joined(code, bits)
         path.append(known)
         doubtful.append(closest)
@@ -132,7 +132,7 @@ def _correct(
     These have not `failed`.
     """
     for known, closest in zip(path[:-1], doubtful, strict=True):
-        row, column = np.nonzero(closest[blocks, :_REVERSALS] >= 0)
+        row, column = np.nonzero(closest[blocks] >= 0)
         if not len(row):
             continue
         block = blocks[row]

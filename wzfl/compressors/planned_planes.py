@@ -13,6 +13,8 @@ from wzfl.compressors.syndromes import Syndrome
 from wzfl.kernels import density as kernel
 from wzfl.residual_model import ANYWHERE, Density
 
+_REVERSALS = 16  # of decisions in a plane whose check fails
+
 
 @dataclass(frozen=True, eq=False)
 class PlannedPlanes:
@@ -145,7 +147,7 @@ class _Reader:
                     *(self._contexts, self._density.tables, ratios),
                 )
                 np.log(ratios, out=ratios)
-            for bits in syndrome.readings(told, ratios):
+            for bits in syndrome.readings(told, ratios, _REVERSALS):
                 starts = np.where(bits, one, zero)
                 if not is_hashed or _check(starts >> plane) == checks[:HASH_BYTES]:
                     break

@@ -12,7 +12,6 @@ from wzfl.polar import block_size
 
 CHECK_BYTES = 2  # of a block
 CERTAIN = 1e6  # log-likelihood ratio of what is known
-_REVERSALS = 16  # of decisions that are tried where a check fails
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +39,16 @@ class Syndrome:
         polar.transform(padded)
         return padded[self.places]
 
-    def read(self, sent: np.ndarray, ratios: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, sent: np.ndarray, ratios: np.ndarray, reversals: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Bits, uint8 `[blocks, n]`, by successive cancellation from log P(0) / P(1) of the first n.
 
         All bits after these are known to be 0. And the places of the closest decisions, int64
-        `[blocks, some]`, the closest first, -1 where there are no more. `sent` is uint8 `[blocks, size]`.
+        `[blocks, reversals]`, the closest first, -1 where there are no more; of a plane that is sent as it
+        is, none. `sent` is uint8 `[blocks, size]`.
         """
-        count = 0 if self.places is None else _REVERSALS
+        count = 0 if self.places is None else reversals
         doubtful = np.full((len(sent), count), -1)
         margins = np.full(doubtful.shape, CERTAIN, np.float32)
         nowhere = np.full(len(sent), -1)
@@ -65,9 +67,11 @@ class Syndrome:
         margins = np.zeros(doubtful.shape, np.float32)  # nothing is closer
         return self._decoded(sent, ratios, reversed_places, doubtful, margins)
 
-    def readings(self, sent: np.ndarray, ratios: np.ndarray) -> Iterator[np.ndarray]:
+    def readings(
+        self, sent: np.ndarray, ratios: np.ndarray, reversals: int
+    ) -> Iterator[np.ndarray]:
         """What a block, `[n]`, is read as; then its bits if one of the closest decisions was wrong."""
-        (bits,), (doubtful,) = self.read(sent[None], ratios[None])
+        (bits,), (doubtful,) = self.read(sent[None], ratios[None], reversals)
         yield bits
         doubtful = doubtful[doubtful >= 0]
         copies = len(doubtful), 1
