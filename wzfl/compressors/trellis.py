@@ -6,6 +6,7 @@ from torch import Tensor
 
 from wzfl.compressors import modulo
 from wzfl.kernels.trellis import follow, quantize
+from wzfl.threads import runs
 
 # E e**2 of an error in cells, 1.08 dB below the 1/12 of rounding each coordinate alone.
 MOMENT = 0.0649
@@ -21,7 +22,7 @@ def fold(
     places = values.double() / cell[:, None] + 2 * noise.double()
     numbers = np.empty(places.shape)
     for place, number in zip(places.cpu().numpy(), numbers, strict=True):
-        for part in _runs(len(place), run):
+        for part in _paths(len(place), run):
             quantize(place[part], number[part])
     blocks = np.floor(numbers * 2.0**-bits)
     symbols = (numbers - blocks * 2.0**bits).astype(np.uint8 if bits <= 8 else np.int32)
@@ -63,11 +64,11 @@ def halves(numbers: np.ndarray, run: int | None = None) -> np.ndarray:
     """
     added = np.empty(numbers.shape, np.float32)
     for row, out in zip(numbers, added, strict=True):
-        for part in _runs(len(row), run):
+        for part in _paths(len(row), run):
             follow(row[part], out[part])
     return added
 
 
-def _runs(count: int, run: int | None) -> list[slice]:
-    run = run or max(1, count)
-    return [slice(start, start + run) for start in range(0, count, run)]
+def _paths(count: int, run: int | None) -> list[slice]:
+    """Of so many coordinates, those of each path."""
+    return runs(count, run or max(1, count))
