@@ -149,14 +149,18 @@ def test_a_right_scale_raises_no_alarm_and_a_wrong_one_does(bits):
         {"reach": 2.0},
         {"rotation": False},
         {"estimator": "posterior_mean"},
-        {"symbol_bits": 9},
     ],
 )
 def test_what_it_can_not_do_is_refused(setting):
     message = (
-        "^wyner_ziv_e8 takes rounding=dither, reach=null, rotation=true, estimator plain or wiener,"
-        r" and symbol_bits up to 8; got WynerZivE8\(bitrate=4"
+        "^wyner_ziv_e8 takes rounding=dither, reach=null, rotation=true and estimator plain or wiener;"
+        r" got WynerZivE8\(bitrate=4"
     )
     with pytest.raises(InputError, match=message):
         WynerZivE8(4, **setting)
+
+
+def test_symbols_of_more_than_eight_bits_are_refused():
     assert WynerZivE8(4, symbol_bits=8).symbol_bits == 8
+    with pytest.raises(InputError, match="symbol_bits must be 1 to 8 with rounding dither; got 9"):
+        WynerZivE8(4, symbol_bits=9)

@@ -7,6 +7,7 @@ from wzfl.compressors import overflow
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.overflow import CHECK_BYTES
 from wzfl.compressors.slepian_wolf import SlepianWolf
+from wzfl.compressors.slepian_wolf_trellis import SlepianWolfTrellis
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.compressors.wyner_ziv_e8 import WynerZivE8
 from wzfl.compressors.wyner_ziv_trellis import WynerZivTrellis
@@ -378,6 +379,7 @@ def test_what_is_at_the_bounds_is_taken(setting):
         (WynerZivE8, "wyner_ziv_e8", 8.0),
         (WynerZivTrellis, "wyner_ziv_trellis", 16.0),
         (SlepianWolf, "slepian_wolf", 16.0),
+        (SlepianWolfTrellis, "slepian_wolf_trellis", 16.0),
     ],
 )
 def test_bitrates_out_of_range_are_refused_with_the_range(compressor, name, highest):

@@ -64,13 +64,14 @@ class SlepianWolf:
     estimator: str = "plain"
     block: int = 2**17
 
+    name: ClassVar[str] = "slepian_wolf"
     wire_id: ClassVar[int] = 14
     aggregation: ClassVar[str] = "mean"
     # Bits per coordinate that is sent; where there are fewer bits, only some of the coordinates are.
     narrowest: ClassVar[float] = 1.0
 
     def __post_init__(self) -> None:
-        check_bitrate("slepian_wolf", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
+        check_bitrate(self.name, self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
         check_choice("estimator", self.estimator, ("plain", "posterior_mean"))
         if not 1 <= self.block <= _LARGEST_BLOCK:
             raise InputError(f"block must be 1 to {_LARGEST_BLOCK}; got {self.block}")

@@ -26,6 +26,7 @@ class SlepianWolfTrellis(SlepianWolf):
     Attributes are those of `SlepianWolf`; "posterior_mean" is, along a trellis, that of a Gaussian error.
     """
 
+    name: ClassVar[str] = "slepian_wolf_trellis"
     wire_id: ClassVar[int] = 18
     narrowest: ClassVar[float] = 1.3
 

@@ -75,20 +75,22 @@ class WynerZiv:
     rotation: bool = True
     on_failure: str = "clip"
 
+    name: ClassVar[str] = "wyner_ziv"
     wire_id: ClassVar[int] = 4
     aggregation: ClassVar[str] = "mean"
+    highest: ClassVar[float] = HIGHEST_BITRATE  # bits per coordinate, and per symbol
 
     def __post_init__(self) -> None:
-        check_bitrate("wyner_ziv", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
+        check_bitrate(self.name, self.bitrate, LOWEST_BITRATE, self.highest)
         check_choice("rounding", self.rounding, ("dither", "stochastic"))
         check_choice("estimator", self.estimator, ("plain", "wiener", "posterior_mean"))
         check_choice("on_failure", self.on_failure, ("clip", "side"))
         if self.reach is not None and not self.reach > 0:
             raise InputError(f"reach must be above 0, or null for the best; got {self.reach}")
         narrowest = 1 if self.rounding == "dither" else 2
-        if not narrowest <= self.symbol_bits <= HIGHEST_BITRATE:
+        if not narrowest <= self.symbol_bits <= self.highest:
             raise InputError(
-                f"symbol_bits must be {narrowest} to {HIGHEST_BITRATE:g} with rounding"
+                f"symbol_bits must be {narrowest} to {self.highest:g} with rounding"
                 f" {self.rounding}; got {self.symbol_bits}"
             )
         if self.estimator == "posterior_mean" and self.rounding != "dither":
@@ -242,6 +244,15 @@ class WynerZiv:
             norms = energies(residual).sqrt().clamp_min(1e-300)
             factor = (planned / norms).clamp_max(1).float()
         return residual * torch.where(failed, factor, 1)[:, None]
+
+    def _check_no_cubes(self) -> None:
+        """Raises `InputError` where settings are of cubes, for codes with other cells."""
+        fixed = (self.rounding, self.reach, self.rotation) == ("dither", None, True)
+        if not fixed or self.estimator == "posterior_mean":
+            raise InputError(
+                f"{self.name} takes rounding=dither, reach=null, rotation=true and estimator plain or"
+                f" wiener; got {self}"
+            )
 
     def _allocation(self, dim: int) -> Allocation:
         return Allocation.of(dim, self.bitrate, self.symbol_bits, 8 * CHECK_BYTES)

@@ -5,11 +5,7 @@ from typing import ClassVar
 
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.cells import Cells, Gosset
-from wzfl.compressors.envelope import LOWEST_BITRATE, check_bitrate
 from wzfl.compressors.wyner_ziv import WynerZiv
-from wzfl.errors import InputError
-
-_HIGHEST_BITRATE = 8.0
 
 
 @dataclass(frozen=True)
@@ -27,17 +23,13 @@ class WynerZivE8(WynerZiv):
     posterior mean.
     """
 
+    name: ClassVar[str] = "wyner_ziv_e8"
     wire_id: ClassVar[int] = 16
+    highest: ClassVar[float] = 8.0
 
     def __post_init__(self) -> None:
-        check_bitrate("wyner_ziv_e8", self.bitrate, LOWEST_BITRATE, _HIGHEST_BITRATE)
         super().__post_init__()
-        fixed = (self.rounding, self.reach, self.rotation) == ("dither", None, True)
-        if not fixed or self.estimator == "posterior_mean" or self.symbol_bits > _HIGHEST_BITRATE:
-            raise InputError(
-                "wyner_ziv_e8 takes rounding=dither, reach=null, rotation=true, estimator plain or wiener,"
-                f" and symbol_bits up to {_HIGHEST_BITRATE:g}; got {self}"
-            )
+        self._check_no_cubes()
 
     def _parts(self, allocation: Allocation) -> list[tuple[int, slice, Cells]]:
         parts: list[tuple[int, slice, Cells]] = []

@@ -5,9 +5,7 @@ from typing import ClassVar
 
 from wzfl.compressors.allocation import Allocation
 from wzfl.compressors.cells import Cells, Trellised
-from wzfl.compressors.envelope import HIGHEST_BITRATE, LOWEST_BITRATE, check_bitrate
 from wzfl.compressors.wyner_ziv import WynerZiv
-from wzfl.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -24,17 +22,12 @@ class WynerZivTrellis(WynerZiv):
     posterior mean.
     """
 
+    name: ClassVar[str] = "wyner_ziv_trellis"
     wire_id: ClassVar[int] = 17
 
     def __post_init__(self) -> None:
-        check_bitrate("wyner_ziv_trellis", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
         super().__post_init__()
-        fixed = (self.rounding, self.reach, self.rotation) == ("dither", None, True)
-        if not fixed or self.estimator == "posterior_mean":
-            raise InputError(
-                "wyner_ziv_trellis takes rounding=dither, reach=null, rotation=true and estimator plain or"
-                f" wiener; got {self}"
-            )
+        self._check_no_cubes()
 
     def _parts(self, allocation: Allocation) -> list[tuple[int, slice, Cells]]:
         return [(bits, columns, Trellised()) for bits, columns in allocation.widths]
