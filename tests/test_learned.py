@@ -11,6 +11,7 @@ from wzfl import InputError, PayloadError
 from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.learned_slepian_wolf import LearnedSlepianWolf
 from wzfl.compressors.plane_plan import HASH_BYTES, Plan, hashed
+from wzfl.compressors.slepian_wolf import SlepianWolf
 from wzfl.kernels.density import BINS
 from wzfl.learned import Learned
 from wzfl.public import Public
@@ -178,6 +179,23 @@ def test_zeros_are_sent_too():
 def test_a_pace_is_a_share(pace):
     with pytest.raises(InputError, match="pace"):
         Learned(pace=pace)
+
+
+@pytest.mark.parametrize(
+    ("dim", "block", "alone"), [(500, 16, 16), (2**17 + 1, LearnedSlepianWolf.block, 2**17)]
+)
+def test_who_is_not_known_is_coded_in_blocks_no_longer_than_told(dim, block, alone):
+    compressor, public = LearnedSlepianWolf(2, block), Public(0, 0, (0,))
+    update = torch.randn(1, dim, generator=torch.Generator().manual_seed(0))
+    (body,) = open_rows(compressor, compressor.encode(update, public), dim, public)
+    (expected,) = SlepianWolf(2, "posterior_mean", alone).bodies(update, public)
+    assert bytes(body) == expected
+
+
+@pytest.mark.parametrize("block", [0, 2**20 + 1])
+def test_a_block_has_a_coordinate_or_more_and_not_too_many(block):
+    with pytest.raises(InputError, match="block must be 1 to 1048576; got"):
+        LearnedSlepianWolf(2, block)
 
 
 def test_what_grows_for_long_is_expected():

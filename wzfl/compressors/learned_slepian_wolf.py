@@ -20,12 +20,11 @@ from wzfl.compressors.envelope import (
 )
 from wzfl.compressors.plane_plan import Plan, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
-from wzfl.compressors.slepian_wolf import SlepianWolf
+from wzfl.compressors.slepian_wolf import SlepianWolf, check_block
 from wzfl.errors import InputError
 from wzfl.public import Public, permutation
 from wzfl.residual_model import ResidualModel
 
-_LARGEST_BLOCK = 2**20
 _SHORTEST = 2**10  # vectors below it tell too little of their distribution
 
 
@@ -47,7 +46,7 @@ class LearnedSlepianWolf:
 
     Attributes:
         bitrate: bits per coordinate.
-        block: most coordinates of a block.
+        block: most coordinates of a block; 2**17 at most of one that is coded as by `SlepianWolf`.
     """
 
     bitrate: float
@@ -59,8 +58,7 @@ class LearnedSlepianWolf:
 
     def __post_init__(self) -> None:
         check_bitrate("learned_slepian_wolf", self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
-        if not 1 <= self.block <= _LARGEST_BLOCK:
-            raise InputError(f"block must be 1 to {_LARGEST_BLOCK}; got {self.block}")
+        check_block(self.block)
 
     def plan(self, model: ResidualModel, side: Tensor) -> list[bytes]:
         """See `Planned`."""
@@ -152,7 +150,7 @@ class LearnedSlepianWolf:
     @property
     def _alone(self) -> SlepianWolf:
         """What codes for a client of which nothing is known."""
-        return SlepianWolf(self.bitrate, "posterior_mean")
+        return SlepianWolf(self.bitrate, "posterior_mean", min(self.block, SlepianWolf.block))
 
 
 def _order(dim: int) -> np.ndarray:

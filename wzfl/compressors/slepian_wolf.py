@@ -73,8 +73,7 @@ class SlepianWolf:
     def __post_init__(self) -> None:
         check_bitrate(self.name, self.bitrate, LOWEST_BITRATE, HIGHEST_BITRATE)
         check_choice("estimator", self.estimator, ("plain", "posterior_mean"))
-        if not 1 <= self.block <= _LARGEST_BLOCK:
-            raise InputError(f"block must be 1 to {_LARGEST_BLOCK}; got {self.block}")
+        check_block(self.block)
 
     @property
     def unbiased(self) -> bool:
@@ -180,6 +179,12 @@ class SlepianWolf:
 
     def _design(self, count: int, bits: int) -> Design:
         return design(count, bits)
+
+
+def check_block(block: int) -> None:
+    """Raises `InputError` unless a block may be of so many coordinates."""
+    if not 1 <= block <= _LARGEST_BLOCK:
+        raise InputError(f"block must be 1 to {_LARGEST_BLOCK}; got {block}")
 
 
 def _modulo(code: Design) -> tuple[int, float]:
