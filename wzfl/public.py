@@ -227,10 +227,12 @@ def _shift_right(word: Tensor, shift: int) -> Tensor:
 
 
 def draw_uniform(key: Tensor, dim: int) -> Tensor:
+    """`[dim]` float32 in [0, 1), multiples of 2**-24, from a scalar int64 `key`."""
     halves = _words(key, (dim + 1) // 2).view(torch.int32)[:dim]
     return (halves >> 8).bitwise_and_(2**24 - 1).float().mul_(2.0**-24)
 
 
 def draw_signs(key: Tensor, dim: int) -> Tensor:
+    """`[dim]` float32 in {-1, +1}, from a `key` as that of `draw_uniform`."""
     octets = _words(key, (dim + 63) // 64).view(torch.uint8)[: (dim + 7) // 8]
     return _SIGNS_OF_BYTE.to(key.device).index_select(0, octets.int()).view(-1)[:dim]

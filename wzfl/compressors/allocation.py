@@ -95,4 +95,5 @@ def in_order(places: Tensor, dim: int) -> Tensor:
 
 
 def length(columns: slice) -> int:
+    """How many coordinates these are; the slice has a start and a stop."""
     return int(columns.stop - columns.start)

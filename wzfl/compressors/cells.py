@@ -24,7 +24,11 @@ _DRAWN = 2**14
 
 
 class Cells(Protocol):
-    """In units of the scale; see `modulo` for what is folded.
+    """Of a quantizer whose symbols are of `bits` bits.
+
+    `step` is the cell size by which values are divided, and `moments` are of a coordinate's residual
+    N(0, residual**2); both are in units of the scale. `fold` and `unfold` do as those of `modulo`: symbols
+    and distances are `[clients, count]`, sums `[clients, 4]`; `cell` is `[clients]`, in the units of values.
 
     Attributes:
         at_once: coordinates that share a cell.
@@ -54,7 +58,11 @@ class Cells(Protocol):
 
 @dataclass(frozen=True)
 class Cubes:
-    """Each coordinate alone. `reach` is trusted, None the one of least error; see `WynerZiv`."""
+    """Each coordinate alone.
+
+    Attributes:
+        rounding, trusted, estimator: as `WynerZiv` takes them; `trusted` is its reach.
+    """
 
     rounding: str
     trusted: float | None
@@ -65,6 +73,7 @@ class Cubes:
     unfold: ClassVar[Callable[..., Folded]] = staticmethod(modulo.unfold)
 
     def reach(self, bits: int) -> float:
+        """Trusted distance to the side information, in units of the scale: as told, or of least error."""
         if self.trusted is not None:
             return self.trusted
         return best_reach(2**bits, self.rounding, self.estimator)

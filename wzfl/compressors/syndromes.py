@@ -112,9 +112,10 @@ class Syndrome:
 
 
 def checks(blocks: np.ndarray) -> np.ndarray:
-    """`[blocks]`: two bytes of a hash of each of `blocks` `[blocks, count]`."""
+    """uint16 `[blocks]`: two bytes of a hash of each of `blocks` `[blocks, count]`."""
     return np.array([xxhash.xxh32_intdigest(block.tobytes()) & 0xFFFF for block in blocks], "<u2")
 
 
 def stored_checks(data: memoryview) -> np.ndarray:
+    """uint16 `[blocks]`: the `checks` of a client's blocks, `CHECK_BYTES` each, as they were sent."""
     return np.frombuffer(data, "<u2")
