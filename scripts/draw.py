@@ -22,7 +22,7 @@ from wzfl.error_plots import errors_by_round
 from wzfl.intervals import BASELINE
 from wzfl.plots import against_bits, by_bitrate, save
 from wzfl.report import report
-from wzfl.summary import Sweep, methods
+from wzfl.summary import Sweep, ambiguity, methods
 from wzfl.tables import read_table, save_table
 
 _COLUMNS = {"accuracy": ("test_accuracy", "test accuracy"), "loss": ("train_loss", "training loss")}
@@ -58,6 +58,10 @@ def _draw_sweeps(preset: Preset, skipped: dict[str, str]) -> Path | None:
             skipped.setdefault(entry["name"], "has no finished float32 run to compare with")
             continue
         varies = entry.get("varies", "")
+        conditions = {"conditions": [varies], "reference": ["partition"]}.get(entry["shows"], [])
+        if reason := ambiguity(runs, conditions):
+            skipped[entry["name"]] = reason
+            continue
         table = pd.DataFrame() if varies else methods(runs, rounds)
         frames = (runs, rounds, table)
         sweeps.append(Sweep(entry["name"], entry["title"], *frames, entry["shows"], varies))

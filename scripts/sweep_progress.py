@@ -21,11 +21,14 @@ class SweepCallback(Callback):
 
 
 class SweepProgress(SweepCallback):
-    """Counts the marks that runs leave in the sweep's folder, from the process that started it."""
+    """Counts the marks that runs leave in the sweep's folder, from the process that started it.
+
+    Those of an earlier sweep of the same name are forgotten once this one has left a first.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         self._folder = SweepFolder(Path(config.hydra.sweep.dir))
-        self._folder.clear()
+        self._before = self._folder.marks()
         taken = choices(config.hydra.sweeper.params or {}, config.hydra.overrides.task)
         self._bar = tqdm(total=count(taken), desc="sweep", unit="run", disable=None, position=0)
         self._done = threading.Event()
@@ -43,5 +46,9 @@ class SweepProgress(SweepCallback):
         self._show()
 
     def _show(self) -> None:
-        self._bar.n = self._folder.count()
+        marks = self._folder.marks()
+        own = dict(marks.items() - self._before.items())
+        if own:
+            self._folder.forget(marks.keys() - own.keys())
+        self._bar.n = len(own)
         self._bar.refresh()

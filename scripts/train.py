@@ -23,6 +23,7 @@ from wzfl.compressors import SideInformed
 from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
 from wzfl.environment import (
+    code_digest,
     compute_deterministically,
     describe_environment,
     keep_freed_memory,
@@ -33,9 +34,9 @@ from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.prepared import Prepared, prepared
-from wzfl.results import RunFolder, SweepFolder, load_config, run_id
+from wzfl.results import RunFolder, SweepFolder, load_config, load_metadata, run_id
 from wzfl.simulation import simulate
-from wzfl.sweep_process import in_sweep, side_by_side, stay_with_sweep
+from wzfl.sweep_process import check_sweep, in_sweep, side_by_side, stay_with_sweep
 from wzfl.tracking import Tracker
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def main(config: DictConfig) -> None:
     stay_with_sweep()
     compute_deterministically()
     try:
+        check_sweep()
         folder = carry_out(config)
     except InputError as error:
         if in_sweep():
@@ -62,6 +64,8 @@ def carry_out(config: DictConfig) -> RunFolder:
     with folder.claimed():
         if folder.finished:
             log.info("run %s is already in %s", folder.id, folder.path)
+            if load_metadata(folder.path)["environment"]["code"] != code_digest():
+                log.warning("it was trained by other code of wzfl; remove it to train it anew")
             if (before := load_config(folder.path)["data_dir"]) != config.data_dir:
                 log.warning("its data came from %s, not from %s", before, config.data_dir)
         else:

@@ -16,6 +16,7 @@ import yaml
 from conftest import SCRIPTS, finished, started
 
 from wzfl.config import conf_dir
+from wzfl.environment import code_digest
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
@@ -71,9 +72,37 @@ def test_a_finished_run_is_not_trained_again(command):
     assert status == 0
     assert "is already in" in printed
     assert "its data came from" not in printed
+    assert "by other code" not in printed
     _, printed = command(*QUICK, "data_dir=elsewhere")
     assert "its data came from data, not from elsewhere" in printed
     assert Path("results/runs", run, "metadata.json").stat().st_mtime_ns == before
+    older = Path("results/runs", run, "metadata.json")
+    older.write_text(older.read_text().replace(code_digest(), "0123"))
+    status, printed = command(*QUICK)
+    assert status == 0
+    assert "it was trained by other code of wzfl; remove it to train it anew" in printed
+
+
+def test_marks_of_a_sweep_are_those_of_the_last_that_came_to_train(command):
+    command("-m", *QUICK, "sweep=mine", "compressor=signsgd,qsgd")
+    folder = Path("results/sweeps/mine")
+    before = {mark.name: mark.read_text() for mark in folder.glob("*.run")}
+    status, _ = command("-m", *QUICK, "sweep=mine", "compressor=signsgd,qsdg,eden")
+    assert status != 0
+    assert {mark.name: mark.read_text() for mark in folder.glob("*.run")} == before
+    command("-m", *QUICK, "sweep=mine", "compressor=qsgd")
+    assert {mark.name: mark.read_text() for mark in folder.glob("*.run")} == {
+        "0.run": before["1.run"]
+    }
+
+
+def test_experiments_are_swept_one_by_one(command):
+    """Hydra leaves out what each of them sweeps."""
+    status, printed = command("-m", *QUICK, "experiment=smoke,digits_by_class")
+    assert status == 2
+    assert "experiment=smoke sweeps bitrate, compressor, seed, which is left out" in printed
+    assert "start a command for each" in printed
+    assert not finished("results")
 
 
 def test_a_sweep_trains_a_fixed_rate_once(command):

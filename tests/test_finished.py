@@ -24,7 +24,8 @@ def results(tmp_path):
     for job, seed in enumerate((0, 1, 2)):
         write_run(tmp_path, "smoke", job, "none", 32, seed, 0.9)
     draw.draw(preset_of(tmp_path, ENTRY), {})
-    SweepFolder(tmp_path / "sweeps" / "smoke").clear()
+    folder = SweepFolder(tmp_path / "sweeps" / "smoke")
+    folder.forget(folder.marks())
     return tmp_path
 
 
@@ -79,6 +80,25 @@ def test_rows_of_what_is_no_longer_listed_go(results):
     draw.draw(preset_of(results, other), {})
     assert load_tables(results, "smoke")[0].empty
     assert set(read_table(results / "methods.csv").sweep) == {"digits_by_class"}
+
+
+@pytest.mark.parametrize("shows", ["accuracy", "loss", "error", "reference"])
+def test_runs_that_share_compressor_bitrate_and_seed_are_not_averaged(tmp_path, shows):
+    """Else two step sizes are one method of twice as many seeds."""
+    for job, (lr, seed) in enumerate([(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]):
+        id = write_run(tmp_path, "mine", job, "none", 32, seed, 0.9, lr=lr)
+        (tmp_path / "runs" / id).rename(tmp_path / "runs" / f"{id}-{lr}")
+        SweepFolder(tmp_path / "sweeps" / "mine").mark(job, f"{id}-{lr}")
+    for job, seed in enumerate((0, 1)):
+        write_run(tmp_path, "other", job, "none", 32, seed, 0.9)
+    entries = [ENTRY | {"name": name, "shows": shows} for name in ("mine", "other")]
+    text = draw.draw(preset_of(tmp_path, *entries), {}).read_text()
+    assert (
+        "- `mine`: has 4 runs that share compressor, bitrate and seed with others, and differ in"
+        in text
+    )
+    assert "differ in lr; sweep that under names of its own (sweep=...)" in text
+    assert set(read_table(tmp_path / "runs.csv").sweep) == {"other"}
 
 
 @pytest.mark.parametrize("name", ["runs.csv", "rounds.csv.gz", "methods.csv"])

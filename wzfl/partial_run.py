@@ -23,7 +23,7 @@ from wzfl import checkpoint
 from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.errors import InputError
 from wzfl.federation import State
-from wzfl.results import CLIENTS, CONFIG, ROUNDS, RunFolder, load_rounds
+from wzfl.results import CLIENTS, CONFIG, METADATA, ROUNDS, RunFolder, load_rounds
 
 COLUMNS = (
     "round",
@@ -116,7 +116,7 @@ class PartialRun:
         """Makes the run a finished one."""
         described = dict(metadata) | {"environment": dict(self.environment)}
         with _writing(self.path):
-            (self.path / "metadata.json").write_text(json.dumps(described, indent=2) + "\n")
+            (self.path / METADATA).write_text(json.dumps(described, indent=2) + "\n")
             os.replace(self.path, self.folder.path)  # first: until then checkpoints are needed
             for path in self.folder.path.glob("round_*"):
                 path.unlink()

@@ -6,8 +6,8 @@ the suffix is a finished run, whenever the process was killed.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from wzfl.errors import InputError
 from wzfl.frame import VERSION
 
 CONFIG, ROUNDS, CLIENTS = "config.yaml", "rounds.csv", "clients.csv.gz"
+METADATA = "metadata.json"
 # Where a run's files are and how it is carried out, not what it computes; then what counts where it
 # is used: a compressor's bitrate, a server's learning rate.
 _NOT_IN_ID = {
@@ -114,10 +115,18 @@ class SweepFolder:
 
     path: Path
 
-    def clear(self) -> None:
-        """Forgets an earlier sweep of the same name; its runs stay."""
+    def marks(self) -> dict[str, int]:
+        """By name when each was last written, in nanoseconds."""
+        found = {}
         for mark in self.path.glob("*.run"):
-            mark.unlink()
+            with suppress(FileNotFoundError):  # someone else forgets it meanwhile
+                found[mark.name] = mark.stat().st_mtime_ns
+        return found
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Removes marks, those of an earlier sweep of the same name; its runs stay."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
 
     def mark(self, job: int, id: str) -> None:
         """Notes that a job's run is finished."""
@@ -137,6 +146,12 @@ def load_config(path: Path) -> dict[str, Any]:
     """A run's settings."""
     settings: dict[str, Any] = yaml.safe_load((path / CONFIG).read_text())
     return settings
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """A run's summary, and on what it was carried out."""
+    metadata: dict[str, Any] = json.loads((path / METADATA).read_text())
+    return metadata
 
 
 def load_clients(path: Path) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """From finished runs to tables: tidy frames in, tidy frames out."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,17 @@ import numpy as np
 import pandas as pd
 
 from wzfl.intervals import BASELINE, mean_interval
-from wzfl.results import SweepFolder, load_config, load_rounds
+from wzfl.results import SweepFolder, load_config, load_metadata, load_rounds
 from wzfl.tables import read_table, save_table
 
 # What tells settings of a comparison apart, besides the seed.
 METHOD = ["compressor", "bitrate"]
 ONE_POINT = 0.01
 LAST_ROUNDS = 10  # over which errors are averaged
+_SETTINGS = [
+    *("dataset", "partition", "model", "client", "server", "side_information", "channel", "loss"),
+    *("batch_size", "epochs", "lr", "clients", "clients_per_round", "rounds"),
+]  # besides these, columns that say how a run was trained
 _LATER = ["channel", "loss", "batch_size", "epochs"]  # columns that tables of older code lack
 _COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may have none
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
@@ -66,6 +69,21 @@ def load_sweep(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFram
     return frame, pd.concat(rounds, ignore_index=True)
 
 
+def ambiguity(runs: pd.DataFrame, conditions: Sequence[str]) -> str:
+    """Why runs can not be shown by compressor, bitrate, seed and conditions alone; empty where they can."""
+    shown = [*METHOD, "seed", *conditions]
+    several = runs[runs.duplicated(shown, keep=False)]
+    if several.empty:
+        return ""
+    settings = [name for name in _SETTINGS if name in runs and name not in shown]
+    values = several.groupby(shown, dropna=False)[settings].nunique(dropna=False)
+    differ = values.columns[values.max() > 1]
+    return (
+        f"has {len(several)} runs that share compressor, bitrate and seed with others, and differ in"
+        f" {', '.join(differ) or 'what tables do not have'}; sweep that under names of its own (sweep=...)"
+    )
+
+
 def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> None:
     """Writes those of all sweeps of a folder.
 
@@ -97,7 +115,7 @@ def load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFra
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
     config = load_config(path)
-    metadata = json.loads((path / "metadata.json").read_text())
+    metadata = load_metadata(path)
     summary, environment = metadata["summary"], metadata["environment"]
     sent = len(rounds) * config["clients_per_round"] * summary["dim"]
     accuracy = rounds["test_accuracy"].dropna()
