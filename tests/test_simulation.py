@@ -66,15 +66,20 @@ def without_seconds(records):
 
 
 def test_float32_is_plain_gradient_descent():
-    settings = federation()
-    _, server = run(settings, rounds=10)
+    """On all examples, of which some clients hold more than others."""
+    held = [shard.rows(torch.arange(4 * count)) for count, shard in enumerate(shards(), start=1)]
+    settings = federation(shards=held)
+    records, server = run(settings, rounds=10)
     everything = Shard(
-        *(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in shards()), strict=True))
+        *(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in held), strict=True))
     )
-    weights = settings.model.init(0)
+    weights, losses = settings.model.init(0), []
     for _ in range(10):
-        weights -= 0.3 * plain_update(FullGradient(), settings.model, weights, everything, 0)[0]
+        update, loss = plain_update(FullGradient(), settings.model, weights, everything, 0)
+        weights -= 0.3 * update
+        losses.append(float(loss))
     torch.testing.assert_close(server.weights.detach(), weights, atol=1e-5, rtol=1e-4)
+    assert [record["train_loss"] for record in records] == pytest.approx(losses, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
