@@ -73,6 +73,7 @@ def write_run(
     loss=0.0,
     lr=0.5,
     train_loss=None,
+    sampled=CLIENTS,
 ):
     """A finished run; its id."""
     id = f"{compressor}-{bitrate:g}-{seed}" + f"-{loss}" * (loss > 0)
@@ -84,7 +85,7 @@ def write_run(
     config = {
         "seed": seed,
         "names": names,
-        "clients_per_round": CLIENTS,
+        "clients_per_round": sampled,
         "client": {"batch_size": 8},
         "server": {"optimizer": {"lr": lr}},
         "channel": {"loss": loss},
@@ -97,7 +98,7 @@ def write_run(
         dict.fromkeys(COLUMNS, 0.0)
         | {
             "round": r,
-            "uplink_bits": int(CLIENTS * bitrate * DIM),
+            "uplink_bits": int(sampled * bitrate * DIM),
             "train_loss": train_loss or 1 / r,
             "nmse": 0.01 * bitrate * (1 + seed) ** 2,
             "decode_failures": 1,
@@ -148,6 +149,19 @@ def test_runs_are_read_back(sweep):
     assert one.final_accuracy == 0.91
     cumulative = sweep.rounds[sweep.rounds.id == "qsgd-4-1"].uplink_per_client
     assert cumulative.tolist() == [400, 800, 1200]
+
+
+def test_bits_are_per_coordinate_of_who_takes_part_and_per_client_of_all(results):
+    """Two of four clients in a round."""
+    for job, (name, bitrate) in enumerate([("none", 32), ("qsgd", 4)]):
+        write_run(results, "some", job, name, bitrate, 7, 0.9, sampled=2)
+    runs, rounds = load_sweep(results, "some")
+    assert runs.measured_bitrate.tolist() == [32, 4]
+    assert runs.failures.tolist() == [0.5, 0.5]
+    table = methods(runs, rounds).set_index("compressor")
+    assert table.uplink_per_client.to_dict() == {"none": 3 * 1600, "qsgd": 3 * 200}
+    assert table.bits_to_target["qsgd"] == 3 * 200
+    assert rounds.uplink_per_client[rounds.compressor == "qsgd"].tolist() == [200, 400, 600]
 
 
 def test_an_oracle_s_scales_are_marked_wherever_the_run_is_named(results):
