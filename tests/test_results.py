@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from wzfl import InputError
 from wzfl.client_records import CLIENT_COLUMNS
+from wzfl.config import conf_dir
+from wzfl.frame import VERSION
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.results import RunFolder, SweepFolder, load_clients, load_rounds, run_id
 
@@ -65,6 +69,23 @@ def test_an_id_does_not_depend_on_where_and_how(config):
 )
 def test_an_id_depends_on_what_is_computed(config):
     assert run_id(config) != run_id(CONFIG)
+
+
+def test_an_id_depends_on_every_setting_but_these():
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        settings = OmegaConf.to_container(compose("train"), resolve=False)
+    ignored = {key for key in settings if run_id(settings | {key: "other"}) == run_id(settings)}
+    assert ignored == {
+        *("data_dir", "results_dir", "sweep", "tracking"),
+        *("device", "threads", "checkpoint_every"),
+        *("bitrate", "lr_of"),  # which count where they are used
+    }
+
+
+def test_an_id_depends_on_the_wire_format(monkeypatch):
+    before = run_id(CONFIG)
+    monkeypatch.setattr("wzfl.results.VERSION", VERSION + 1)
+    assert run_id(CONFIG) != before
 
 
 def records(count):
