@@ -11,12 +11,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import rate_distortion
+import torch
 import train
 import yaml
 from conftest import SCRIPTS, finished, started
+from hydra import compose, initialize_config_dir
 
-from wzfl.config import conf_dir
+from wzfl.channel import Faulty
+from wzfl.client import FedSGD
+from wzfl.config import build, conf_dir
 from wzfl.environment import code_digest
+from wzfl.partition import IID
+from wzfl.side_information import Last
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
 
@@ -119,6 +125,67 @@ def test_side_information_does_not_matter_to_who_does_not_read_it(command):
     assert len(list(sweep.glob("*.run"))) == 3
     command("-m", *QUICK, "compressor=wyner_ziv", "side_information=zero,last,mean")
     assert len(finished("results")) == 4
+
+
+def summary_of(run):
+    return json.loads(Path("results/runs", run, "metadata.json").read_text())["summary"]
+
+
+def rounds_of(run):
+    return pd.read_csv(Path("results/runs", run, "rounds.csv"))
+
+
+def test_a_federation_is_what_its_settings_say():
+    changed = ["dataset=digits", "model=logistic", "compressor=signsgd", "client.batch_size=7"]
+    changed += ["clients=5", "clients_per_round=2", "partition.imbalance=1", "seed=3"]
+    changed += ["channel=faulty", "channel.loss=0.25", "resend=true"]
+    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+        config = compose("train", overrides=changed)
+    compressor, data = build(config.compressor), build(config.dataset)
+    used = {"side_information": {"_target_": "wzfl.side_information.Last", "margin": 1.5}}
+    federation = train.build_federation(config, used, compressor, data)
+    assert federation.model.dim == 650
+    for shard, part in zip(
+        federation.shards, IID(5, imbalance=1.0).split(data.train_y, 3), strict=True
+    ):
+        assert torch.equal(shard.x, data.train_x[part])
+        assert torch.equal(shard.y, data.train_y[part])
+    assert federation.work == FedSGD(batch_size=7)
+    assert federation.compressor is compressor
+    assert federation.side_information == Last(margin=1.5)
+    assert federation.aggregation == "majority_vote"
+    assert (federation.clients_per_round, federation.seed) == (2, 3)
+    assert federation.channel == Faulty(loss=0.25)
+    assert federation.resend
+
+
+def test_runs_of_other_seeds_begin_with_other_weights(command):
+    """All examples together are the same ones."""
+    command("-m", *QUICK, "rounds=1", "client=full_gradient", "seed=0,1")
+    one, other = (rounds_of(run).train_loss[0] for run in finished("results"))
+    assert abs(one - other) > 1e-3
+
+
+def test_a_run_s_payloads_take_the_channel_that_it_names(command):
+    command(*QUICK, "channel=faulty", "channel.loss=1", "rounds=2")
+    (run,) = finished("results")
+    assert rounds_of(run).lost.tolist() == [10, 10]
+
+
+@pytest.mark.parametrize(("compressor", "floats"), [("topk", 650), ("qsgd", 0)])
+def test_a_run_tells_what_its_clients_keep(command, compressor, floats):
+    command(*QUICK, "rounds=1", f"compressor={compressor}")
+    (run,) = finished("results")
+    assert summary_of(run)["client_floats"] == floats
+
+
+@pytest.mark.parametrize(("on_failure", "runs"), [("side", 2), ("clip", 1)])
+def test_whether_clients_send_again_does_not_matter_where_failures_are_used(
+    command, on_failure, runs
+):
+    failures = ["compressor=wyner_ziv", f"compressor.on_failure={on_failure}"]
+    command("-m", *QUICK, "rounds=1", *failures, "resend=false,true")
+    assert len(finished("results")) == runs
 
 
 @pytest.mark.parametrize(
