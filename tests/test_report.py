@@ -1,5 +1,6 @@
 """Tables, figures and report from a small sweep made by hand."""
 
+import io
 import re
 import shutil
 import subprocess
@@ -28,9 +29,11 @@ from wzfl.report import report
 from wzfl.results import RunFolder, SweepFolder
 from wzfl.sources import Gaussian
 from wzfl.summary import (
+    METHOD,
     Sweep,
     best_by_compressor,
     bits_to_target,
+    decibel,
     load_sweep,
     methods,
     save_tables,
@@ -615,21 +618,49 @@ def test_presets_name_experiments_that_exist():
             )
 
 
-def test_the_readme_shows_the_reports_numbers():
-    """The committed ones: whoever runs `make reproduce` gets a report of their own."""
-    root, shown = Path(draw.__file__).parents[1], ""
-    for name in ("report.md", "convex/report.md"):
-        command = ["git", "show", f"HEAD:./results/{name}"]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip("not a git checkout with committed reports")
-        shown += done.stdout
-    readme = (root / "README.md").read_text().splitlines()
-    sizes = [line for line in readme if line.startswith("|") and " kB " in line]
-    losses = [line for line in readme if re.match(r"\| [0-9.]+ +\|", line)]
-    assert len(sizes) > 5
-    assert len(losses) == 5
-    assert set(sizes + losses) <= set(shown.splitlines())
+def committed(name):
+    """A file of results/: whoever runs `make reproduce` gets one of their own."""
+    command = ["git", "show", f"HEAD:./results/{name}"]
+    root = Path(draw.__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout with committed results")
+    return done.stdout
+
+
+def tables_of_the_readme(column):
+    """Those that have such a column."""
+    text = (Path(draw.__file__).parents[1] / "README.md").read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [table for table in tables if f"| {column} " in table.splitlines()[0]]
+
+
+def test_the_readme_shows_the_reports_tables():
+    bits, losses = tables_of_the_readme("best bitrate"), tables_of_the_readme("bitrate")
+    assert (len(bits), len(losses)) == (2, 1)
+    assert all(table in committed("report.md") for table in bits)
+    assert losses[0] in committed("convex/report.md")
+
+
+def test_the_readme_shows_the_errors_of_the_committed_runs():
+    """At 2 and at 4 bits, means over seeds of decibels."""
+    (table,) = tables_of_the_readme("IID, 64")
+    head, _, *rows = (
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()
+    )
+    assert head[1:] == ["by class, 600", "IID, 64", "IID, 600", "IID, all"]
+    runs = pd.read_csv(io.StringIO(committed("beyond/runs.csv")), keep_default_na=False)
+    errors = decibel(runs.error).groupby([runs[name] for name in ("sweep", *METHOD)]).mean()
+    policies = runs.groupby("compressor").side_information.unique()
+    assert len(rows) == 6
+    for name, *cells in rows:
+        code, *policy = re.findall("`(.*?)`", name)
+        assert not policy or policies[code].tolist() == policy
+        for regime, cell in zip(
+            ("by_class_600", "iid_64", "iid_600", "iid_full"), cells, strict=True
+        ):
+            both = [f"{errors[f'regime_{regime}', code, bitrate]:.1f}" for bitrate in (2, 4)]
+            assert cell == " / ".join(both).replace("-", "−")
 
 
 def test_the_readme_s_example_runs(capsys):
