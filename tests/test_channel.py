@@ -1,6 +1,6 @@
 """Faults between clients and server, and clients that are out of order."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -125,6 +125,26 @@ def test_a_wave_of_which_nothing_comes_teaches_nothing(name, side):
         run_round(alone, expected, round)
     torch.testing.assert_close(state.side.common, expected.side.common)
     torch.testing.assert_close(state.side.margin, expected.side.margin)
+
+
+@dataclass(frozen=True)
+class Asked(Mean):
+    """Keeps of how many clients the means were that it learned from."""
+
+    counts: list = field(default_factory=list)
+
+    def finish(self, memory, mean, clients, gain):
+        self.counts.append(clients)
+        super().finish(memory, mean, clients, gain)
+
+
+def test_a_mean_is_of_those_that_were_heard_in_the_round_so_far():
+    policy = Asked(waves=3)  # of 1, 2 and 2 clients, of whom the last three come too late
+    run(federation("wyner_ziv", side=policy), rounds=1)
+    assert policy.counts == [1, 3, 5]
+    policy.counts.clear()
+    run(federation("wyner_ziv", side=policy, channel=Late()), rounds=2)
+    assert policy.counts == [1, 2] * 2
 
 
 @pytest.mark.parametrize("side", [Last(), Last(sketch=16), Linear(sketch=16), Linear(sketch=0)])

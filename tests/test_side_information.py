@@ -47,6 +47,27 @@ def test_a_noisy_code_is_damped_and_its_noise_not_taken_for_distance():
     assert policy.plan(memory, CLIENTS).tolist() == [0.5, 0.5]
 
 
+@pytest.mark.parametrize("gain", [1.0, 8.0])
+@pytest.mark.parametrize("policy", [Last(step=0.25), Mean(step=0.25), Linear(step=0.25)])
+def test_a_step_that_is_given_is_taken_whatever_the_code(policy, gain):
+    memory = policy.init(3, 4, CPU)
+    policy.plan(memory, CLIENTS)
+    learn(policy, memory, CLIENTS, torch.ones(2, 4), NONE_FAILED, gain)
+    policy.finish(memory, torch.ones(4), 2, gain)
+    kept = memory.common if isinstance(policy, Mean) else memory.own.read(CLIENTS.tolist())
+    assert torch.equal(kept, torch.full_like(kept, 0.25))
+
+
+def test_noise_of_a_mean_is_that_of_one_client_over_their_number():
+    policy = Mean()
+    memory = policy.init(3, 4, CPU)
+    policy.finish(memory, torch.ones(4), 2, gain=3.0)
+    assert torch.equal(memory.common, torch.full((4,), 0.5))
+    memory.common.zero_()
+    policy.finish(memory, torch.ones(4), 4, gain=13.0)
+    assert torch.equal(memory.common, torch.full((4,), 0.25))
+
+
 @pytest.mark.parametrize("policy", [Last(margin=1.0), Mean(margin=1.0)])
 def test_twice_as_much_is_planned_after_a_failure(policy):
     memory = policy.init(3, 4, CPU)
