@@ -218,6 +218,18 @@ def test_partial_participation_and_its_own_clients():
         assert int(changed.sum()) == 2
 
 
+def test_who_takes_part_depends_on_seed_and_round():
+    everyone = shards() * 4
+
+    def sampled(seed):
+        settings = federation(shards=everyone, clients_per_round=4, seed=seed)
+        records, _ = run(settings, rounds=2)
+        return [tuple(client["client"] for client in record["clients"]) for record in records]
+
+    assert sampled(0) == sampled(0)
+    assert len({*sampled(0), *sampled(1)}) == 4
+
+
 def test_all_compressors_see_the_same_clients_and_batches():
     losses = [
         run(federation(name, clients_per_round=3, work=FedSGD(batch_size=4)), rounds=1)[0][0][
