@@ -77,8 +77,9 @@ def write_run(
     lr=0.5,
     train_loss=None,
     sampled=CLIENTS,
+    rounds=({},) * ROUNDS,
 ):
-    """A finished run; its id."""
+    """A finished run; its id. `rounds` are what is otherwise in each of them."""
     id = f"{compressor}-{bitrate:g}-{seed}" + f"-{loss}" * (loss > 0)
     folder = RunFolder(root / "runs", id)
     folder.root.mkdir(parents=True, exist_ok=True)
@@ -96,7 +97,8 @@ def write_run(
     state = SimpleNamespace(round=0)
     partial = PartialRun(folder, ENVIRONMENT)
     partial.begin(config, state)
-    rounds = 1 if accuracy is None else ROUNDS
+    if accuracy is None:
+        rounds = rounds[:1]
     records = (
         dict.fromkeys(COLUMNS, 0.0)
         | {
@@ -108,7 +110,8 @@ def write_run(
             "test_accuracy": 0.1 if accuracy is None else accuracy * r / ROUNDS,
             "clients": [],
         }
-        for r in range(1, rounds + 1)
+        | other
+        for r, other in enumerate(rounds, start=1)
     )
     list(partial.record(records, state))
     summary = {
@@ -165,6 +168,15 @@ def test_bits_are_per_coordinate_of_who_takes_part_and_per_client_of_all(results
     assert table.uplink_per_client.to_dict() == {"none": 3 * 1600, "qsgd": 3 * 200}
     assert table.bits_to_target["qsgd"] == 3 * 200
     assert rounds.uplink_per_client[rounds.compressor == "qsgd"].tolist() == [200, 400, 600]
+
+
+def test_a_run_s_errors_are_those_of_its_last_ten_rounds(results):
+    first, last = [(0.9, 2.0)] * 5, [(0.1, 0.5)] * 5 + [(0.3, 0.7)] * 5
+    rounds = [{"nmse": error, "side_information_error": side} for error, side in first + last]
+    write_run(results, "long", 0, "wyner_ziv", 2, 7, 0.9, rounds=rounds)
+    (one,) = load_sweep(results, "long")[0].itertuples()
+    assert one.error == pytest.approx(0.2)
+    assert one.side_information_error == pytest.approx(0.6)
 
 
 def test_an_oracle_s_scales_are_marked_wherever_the_run_is_named(results):
