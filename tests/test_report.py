@@ -303,6 +303,30 @@ def test_the_report_names_everything(sweep):
         assert part in text
 
 
+def rows_of(text):
+    """Cells of all tables' rows."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+
+
+def test_every_column_shows_what_it_is_called(sweep):
+    values = {"measured_bitrate": 4.125, "lr": 0.7, "uplink_per_client": 8e6, "ratio": 3.3}
+    values |= {"train_loss": 0.31, "train_loss_low": 0.29, "train_loss_high": 0.33}
+    values |= {"bits_to_target": 4e6, "side_information_error": 0.44}
+    own = sweep.methods.compressor == "qsgd"
+    table = sweep.methods.assign(client_floats=sweep.methods.client_floats.mask(own, 77))
+    table.loc[own & (table.bitrate == 4), list(values)] = list(values.values())
+    runs = sweep.runs.assign(clients_per_round=2, wall_seconds=90.0)
+    text = report([replace(sweep, runs=runs, methods=table)], {}, [], "")
+    rows = rows_of(text)
+    assert "\n- 16 runs, 24 minutes of training in all\n" in text
+    float32 = ["a setting", "iid", "2 of 4", "3", "2", "0.9100", "0.9000 to 0.9200", "1.2 kB"]
+    assert float32 in rows
+    assert ["qsgd", "4", "500 kB", "3.3", "4.12", "77 floats"] in rows
+    accuracy, loss = "0.9100 (0.9100 to 0.9100)", "0.3100 (0.2900 to 0.3300)"
+    everything = ["qsgd", "4", "4.125", "0.7", accuracy, loss, "1 MB", "500 kB"]
+    assert [*everything, "3.3", "0.44", "77 floats"] in rows
+
+
 def test_the_report_tells_how_far_apart_evaluations_are(sweep):
     seldom = sweep.rounds.assign(round=5 * sweep.rounds["round"])
     seldom["round"] = seldom["round"].replace(15, 13)  # the last
@@ -529,7 +553,7 @@ def test_accuracy_is_shown_by_what_is_lost(results):
     )
     assert "; 4 clients; 4 in a round; 3 rounds; step size 0.5; batches of 8.\n\nFinal" in text
     assert "\n\n\n" not in text
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = rows_of(text)
     assert ["compressor", "bits", "0", "0.3", "change", "client memory"] in rows
     (row,) = [row for row in rows if row[:2] == ["wyner_ziv", "1"]]
     assert row[2:4] == ["0.9100 (0.9000 to 0.9200)", "0.8600 (0.8500 to 0.8700)"]
@@ -542,7 +566,7 @@ def test_what_is_told_beside_the_weights_has_its_price(sweep):
     runs = sweep.runs.assign(downlink_bits=told * sweep.runs.clients_per_round * sweep.runs.rounds)
     text = downlink_section([replace(sweep, runs=runs)])
     assert "Weights go down as float32, 0.4 kB per client and round" in text
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = rows_of(text)
     title = sweep.title
     assert [title, "wyner_ziv", "last", "2", "0.16", "16 % to 16 %"] in rows
     assert [title, "my_own", "zero", "20", "1.6", "80 % to 40 %"] in rows
@@ -559,7 +583,7 @@ def test_a_code_under_one_value_of_a_condition_is_compared_with_the_others():
     runs = runs.rename(columns={"error": "side_information_error"})
     runs = runs.assign(seed=0, measured_bitrate=1.0, client_floats=0)
     text = condition_section(runs, "side_information")
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
+    rows = rows_of(text)
     assert ["float32", "1", "—", "0.9000 (0.9000 to 0.9000)", "none"] in rows
     assert ["wyner_ziv", "0.5", "1"] in rows  # what history is worth
     figure = accuracy_by_condition([("a setting", "side_information", runs)])
