@@ -81,6 +81,16 @@ def test_partitions_deal_each_example_at_most_once(partition):
 def test_sizes_are_equal_or_not():
     assert {len(part) for part in IID(10).split(LABELS, 0)} == {100}
     assert len({len(part) for part in IID(10, imbalance=1.0).split(LABELS, 0)}) > 5
+    assert {len(part) for part in ByClass(20).split(LABELS, 0)} == {50}
+    assert len({len(part) for part in ByClass(20, imbalance=1.0).split(LABELS, 0)}) > 10
+
+
+@pytest.mark.parametrize("imbalance", [0.3, 1.0])
+def test_an_imbalance_is_the_standard_deviation_of_log_sizes(imbalance):
+    labels = torch.zeros(200_000)
+    for partition in (IID(1000, imbalance), ByClass(1000, imbalance=imbalance)):
+        sizes = torch.tensor([len(part) for part in partition.split(labels, 0)])
+        assert float(sizes.log().std()) == pytest.approx(imbalance, rel=0.1)
 
 
 @pytest.mark.parametrize("make", [IID, ByClass])
@@ -91,6 +101,11 @@ def test_clients_keep_so_many_examples_at_most(make):
         assert torch.isin(kept, part).all()
     more_than_there_are = make(10, examples_per_client=1000).split(LABELS, 0)
     assert [len(part) for part in more_than_there_are] == [len(part) for part in all_of_it]
+
+
+def test_what_clients_keep_is_of_all_their_classes():
+    for part in ByClass(10, 2, examples_per_client=30).split(LABELS, 0):
+        assert LABELS[part].bincount().max() < 25
 
 
 def test_by_class_holds_so_many_classes():
