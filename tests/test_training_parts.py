@@ -34,11 +34,13 @@ def test_models_have_their_size_and_are_functions_of_one_vector(model, shape, di
     weights = model.init(seed=0)
     assert weights.shape == (dim,)
     assert model.dim == dim
-    logits = model.apply(weights, torch.randn(2, *shape))
+    inputs = torch.randn(2, *shape)
+    logits = model.apply(weights, inputs)
     assert logits.shape == (2, 10)
     assert torch.equal(weights, model.init(seed=0))
     assert not torch.equal(weights, model.init(seed=1))
-    assert not torch.equal(logits, model.apply(weights * 2, torch.ones(2, *shape)))
+    assert not torch.equal(logits, model.apply(weights * 2, inputs))
+    assert not torch.equal(logits, model.apply(weights, 2 * inputs))
 
 
 def test_logistic_regression_by_hand():
