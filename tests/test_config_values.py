@@ -1,5 +1,7 @@
 """No value of conf/ is taken that its target can not use."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
@@ -105,3 +107,25 @@ def test_a_setting_that_a_command_does_not_have_is_refused(key):
     config = OmegaConf.create({"bitrate": 2, "record_rounds": [5], key: 3})
     with pytest.raises(InputError, match=rf"^no such setting {key}; did you mean {key}[es]\?$"):
         check_command(config, "record_updates", settings_of("record_updates"))
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "key", "value"),
+    [
+        ("partition", "two_classes", "classes_per_client", 2),
+        ("side_information", "ema", "step", 0.3),
+        ("side_information", "measured", "sketch", 512),
+        ("side_information", "linear", "sketch", 512),
+        ("side_information", "oracle", "sketch", 10**9),  # all of any model
+        ("side_information", "peers", "waves", 2),
+        ("model", "mlp", "hidden", [200, 200]),
+    ],
+)
+def test_a_choice_has_the_value_that_makes_it(group, name, key, value):
+    assert load_group(group, name)[key] == value
+
+
+def test_checkpoints_are_as_far_apart_as_the_readme_says():
+    every = OmegaConf.load(conf_dir() / "train.yaml").checkpoint_every
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert f"every {every} rounds (`checkpoint_every`)" in readme
