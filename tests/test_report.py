@@ -20,6 +20,7 @@ from wzfl.claims import differences
 from wzfl.condition_plots import accuracy_by_condition
 from wzfl.condition_report import condition_section
 from wzfl.conditions import CONDITIONS
+from wzfl.config import compressor_names
 from wzfl.downlink_report import downlink_section
 from wzfl.error_report import error_section
 from wzfl.partial_run import COLUMNS, PartialRun
@@ -423,6 +424,18 @@ def test_figures_are_drawn_and_reproducible(sweep, tmp_path):
         png, pdf = save(by_bitrate(rows, column), tmp_path, column)
         assert png.stat().st_size > 10_000
         assert pdf.read_bytes().startswith(b"%PDF")
+
+
+def test_every_compressor_looks_like_no_other():
+    names = [*compressor_names(), "one without a style"]
+    assert len({tuple(look(name).values()) for name in names}) == len(names)
+
+
+def test_losses_are_compared_at_the_lowest_bitrates(sweep):
+    axes = against_bits([("a", sweep.rounds, sweep.methods)], "train_loss", "loss").axes[0]
+    assert "each at its lowest bitrate" in axes.get_title()
+    named = {text.get_text().split(" (")[0] for text in axes.get_legend().get_texts()}
+    assert named == {"float32", "qsgd, 1 bit", "topk*, 0.5 bit", "my_own, 2 bit"}
 
 
 def test_a_loss_below_float32s_is_marked_at_the_foot_of_a_log_axis(sweep):
