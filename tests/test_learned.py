@@ -290,6 +290,17 @@ def test_residuals_are_expected_to_be_those_from_what_is_predicted():
     torch.testing.assert_close(usual, server.updates[0].square(), rtol=0.01, atol=0)
 
 
+@pytest.mark.parametrize("pace", [0.25, 1.0])
+def test_running_means_of_squares_go_at_their_pace(pace):
+    server = Listener(Learned(pace=pace))
+    server.hear([0])
+    before = server.updates[0].square()
+    server.updates = 2 * server.updates
+    server.hear([0])
+    usual = server.memory.spread.own.read([0])[0]
+    torch.testing.assert_close(usual, before * (1 + 3 * pace), rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize("factor", [0.3, 1.0, 2**0.25, 2**0.5, 5.0])
 def test_counts_of_larger_magnitudes(factor):
     magnitudes = np.random.default_rng(0).lognormal(0, 0.7, 100_000)

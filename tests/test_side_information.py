@@ -248,6 +248,17 @@ def test_linear_is_stable_and_finds_a_constant_update(bitrate):
     assert (policy.predict(memory, client)[0] - update).norm() < 0.1 * update.norm()
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_linear_weighs_earlier_rounds_by_its_memory(weight):
+    """A client that repeats itself, then turns around: the weights are those of w * 1 and 1 * -1."""
+    policy, update = Linear(memory=weight), torch.tensor([1.0, -2, 3])
+    memory = policy.init(1, 3, CPU)
+    for estimate in (update, update, -update):
+        heard(policy, memory, 0, estimate)
+    _, expected = heard(policy, memory, 0, update)
+    torch.testing.assert_close(expected, update * (1 - weight) / (1 + weight), rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize("memory", [-0.1, 1.0])
 def test_linear_forgets(memory):
     with pytest.raises(InputError, match=r"in \[0, 1\); got"):
