@@ -328,9 +328,13 @@ def test_a_killed_run_is_not_taken_for_finished_and_goes_on(tmp_path, command, s
 
 
 def test_a_killed_worker_ends_the_sweep_which_goes_on_later(tmp_path, command):
-    sweep = ["-m", "hydra/launcher=processes", *QUICK, "rounds=300", "checkpoint_every=3"]
+    sweep = ["-m", *QUICK, "rounds=300", "checkpoint_every=3"]
     sweep += ["compressor=qsgd", "seed=0,1,2", "sweep=mine"]
-    process = started(tmp_path, sweep)
+    side_by_side = [
+        "hydra/launcher=processes",
+        "hydra.launcher.n_jobs=2",
+    ]  # workers, on one core too
+    process = started(tmp_path, [*sweep, *side_by_side])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [pid for pid in children if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text()]
     os.kill(int(workers[0]), signal.SIGKILL)
@@ -339,7 +343,6 @@ def test_a_killed_worker_ends_the_sweep_which_goes_on_later(tmp_path, command):
     assert "error: a process of this sweep was killed" in printed
     assert "Traceback" not in printed
 
-    sweep.remove("hydra/launcher=processes")
     status, printed = command(*sweep)
     assert status == 0
     assert "goes on after round" in printed
