@@ -22,6 +22,7 @@ from wzfl.client import FedSGD
 from wzfl.config import build, conf_dir
 from wzfl.environment import code_digest
 from wzfl.partition import IID
+from wzfl.prepared import prepared
 from wzfl.side_information import Last
 
 QUICK = ["dataset=digits", "model=logistic", "tracking=none", "rounds=6", "threads=1"]
@@ -141,9 +142,8 @@ def test_a_federation_is_what_its_settings_say():
     changed += ["channel=faulty", "channel.loss=0.25", "resend=true"]
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         config = compose("train", overrides=changed)
-    compressor, data = build(config.compressor), build(config.dataset)
     used = {"side_information": {"_target_": "wzfl.side_information.Last", "margin": 1.5}}
-    federation = train.build_federation(config, used, compressor, data)
+    federation, state, data = prepared(config, used, torch.device("cpu"))
     assert federation.model.dim == 650
     for shard, part in zip(
         federation.shards, IID(5, imbalance=1.0).split(data.train_y, 3), strict=True
@@ -151,7 +151,8 @@ def test_a_federation_is_what_its_settings_say():
         assert torch.equal(shard.x, data.train_x[part])
         assert torch.equal(shard.y, data.train_y[part])
     assert federation.work == FedSGD(batch_size=7)
-    assert federation.compressor is compressor
+    assert federation.compressor == build(config.compressor)
+    assert torch.equal(state.server.weights.detach(), federation.model.init(3))
     assert federation.side_information == Last(margin=1.5)
     assert federation.aggregation == "majority_vote"
     assert (federation.clients_per_round, federation.seed) == (2, 3)
