@@ -33,7 +33,7 @@ class Preset:
     def track(self, report: Path) -> None:
         """Tells who is to be told of the report, and of the figures beside it."""
         tracker = build(load_group("tracking", self.tracking))
-        tracker.keep_report(self.command.removeprefix("make "), report)
+        tracker.keep_report(self.command.split()[-1], report)
 
 
 def overrides(entry: dict[str, Any]) -> list[str]:
@@ -49,8 +49,10 @@ def experiments_of(name: str) -> list[dict[str, Any]]:
 
 
 def command(name: str) -> str:
-    """What reproduces a preset."""
-    return "make reproduce" if name == _DEFAULT else f"make {name}"
+    """What reproduces a preset; make has targets of those that come with it."""
+    target = "reproduce" if name == _DEFAULT else name
+    targets = (conf_dir().parent / "Makefile").read_text().split()
+    return f"make {target}" if target in targets else f"python scripts/reproduce.py --preset {name}"
 
 
 def results_dir(name: str) -> Path:

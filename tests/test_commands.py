@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,27 @@ def test_marks_of_a_sweep_are_those_of_the_last_that_came_to_train(command):
     assert {mark.name: mark.read_text() for mark in folder.glob("*.run")} == {
         "0.run": before["1.run"]
     }
+
+
+def test_parts_of_one_s_own_are_used_as_the_docs_say(command, tmp_path, monkeypatch):
+    text = (SCRIPTS.parent / "docs" / "library.md").read_text()
+    (code,) = re.findall(r"```python\n(from dataclasses.*?)```", text, re.DOTALL)
+    (tmp_path / "own.py").write_text(code)
+    parts = re.findall(r"```yaml\n# (\S+/(\S+)\.yaml)\n(.*?)```", text, re.DOTALL)
+    for path, _, lines in parts:
+        (tmp_path / "conf" / path).parent.mkdir(parents=True)
+        (tmp_path / "conf" / path).write_text(lines)
+    monkeypatch.syspath_prepend(tmp_path)
+    chosen = [f"{Path(path).parent}={name}" for path, name, _ in parts]
+    assert len(chosen) == 4
+    options = ["--config-dir", str(tmp_path / "conf"), "tracking=none", "rounds=5", "threads=1"]
+    status, printed = command(*options, *chosen)
+    assert status == 0, printed
+    (run,) = finished("results")
+    assert rounds_of(run).side_information_error.tolist()[0] == 1
+    assert rounds_of(run).side_information_error.tolist()[-1] < 0.5
+    names = yaml.safe_load(Path("results/runs", run, "config.yaml").read_text())["names"]
+    assert {f"{group}={name}" for group, name in names.items()} >= set(chosen)
 
 
 def test_experiments_are_swept_one_by_one(command):

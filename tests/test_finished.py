@@ -3,6 +3,7 @@
 import draw
 import finished
 import pandas as pd
+import presets
 import pytest
 import reproduce
 import step_sizes
@@ -188,3 +189,9 @@ def test_who_has_to_wait_is_told_so(tmp_path, capsys, monkeypatch):
     with locked(lock, "waiting"):
         assert capsys.readouterr().out == "waiting\n"
     assert asked == [0, -1]
+
+
+def test_a_preset_is_called_by_the_command_that_there_is():
+    assert presets.command("default") == "make reproduce"
+    assert presets.command("smoke") == "make smoke"
+    assert presets.command("mine") == "python scripts/reproduce.py --preset mine"

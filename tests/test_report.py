@@ -713,6 +713,17 @@ def test_the_readme_shows_the_errors_of_the_committed_runs():
             assert cell == " / ".join(both).replace("-", "−")
 
 
+def test_the_examples_of_a_federation_run(capsys):
+    """Errors are those of a code with history, and of a mean of sparse updates that lacks nothing."""
+    text = (Path(draw.__file__).parents[1] / "docs" / "library.md").read_text()
+    for lines in re.findall(r"```python\n(import torch, wzfl.*?)```", text, re.DOTALL):
+        exec(lines, {})
+    told = capsys.readouterr().out.replace("tensor(", "").replace(")", "")
+    informed, remembered = map(float, told.split())
+    assert informed < 0.03
+    assert remembered < 0.2
+
+
 def test_the_readme_s_example_runs(capsys):
     text = (Path(draw.__file__).parents[1] / "README.md").read_text()
     (lines,) = re.findall(r"```python\n(import torch.*?)```", text, re.DOTALL)
