@@ -95,3 +95,16 @@ def test_nothing_to_draw_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["plot_correlation.py", "--results-dir", str(tmp_path)])
     with pytest.raises(SystemExit, match="run `make correlation` first"):
         plot_correlation.main()
+
+
+def test_policies_of_one_s_own_are_told_apart():
+    rounds = [
+        {"policy": policy, "seed": 0, "round": round, "cosine": 0.5}
+        | {"side_information_error": 0.5, "scale_ratio": 1.2}
+        for policy in ("last", "my_own", "shrunk")
+        for round in (1, 2)
+    ]
+    axes = history_by_policy({"a setting": pd.DataFrame(rounds)}).axes[0]
+    looks = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert {"last", "my_own", "shrunk"} <= looks.keys()
+    assert len({looks[policy] for policy in ("last", "my_own", "shrunk")}) == 3

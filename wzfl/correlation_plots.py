@@ -1,6 +1,7 @@
 """Figures of side information over rounds: tidy frames in, a figure out."""
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -22,7 +23,7 @@ _STYLES: dict[str, tuple[str, str]] = {
     "peers": ("#56B4E9", "--"),
     "linear": ("#009E73", "-."),
 }
-_OTHER = ("#666666", "-")
+_OTHER, _DASHES = "#666666", ("-", "--", "-.", ":")  # of policies that have none above
 _ROWS = {
     "side_information_error": "|side information − update|²\n/ |update|²",
     "cosine": "cosine of side information\nand update",
@@ -68,9 +69,12 @@ def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def _lines(axes: Axes, history: pd.DataFrame, column: str) -> None:
-    known = [policy for policy in _STYLES if policy in set(history.policy)]
-    for policy in [*known, *sorted(set(history.policy) - set(known))]:
+    policies = set(history.policy)
+    others = zip(sorted(policies - _STYLES.keys()), cycle(_DASHES), strict=False)
+    styles = _STYLES | {policy: (_OTHER, dash) for policy, dash in others}
+    for policy, (colour, dash) in styles.items():
+        if policy not in policies:
+            continue
         own = means_by(history[history.policy == policy], "round", column)
-        colour, dash = _STYLES.get(policy, _OTHER)
         axes.plot(own.index, own["mean"], color=colour, linestyle=dash, label=policy)
         axes.fill_between(own.index, own.low, own.high, color=colour, alpha=0.15, linewidth=0)

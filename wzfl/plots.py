@@ -1,5 +1,6 @@
 """Figures: a tidy frame in, axes out; one colour and marker per compressor in all of them."""
 
+import zlib
 from collections.abc import Iterable, Sequence
 from math import ceil
 from pathlib import Path
@@ -54,7 +55,8 @@ _STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, ...]], str]] = {
     "signsgd": ("#E69F00", ":", "v"),
     "ef_signsgd": ("#E69F00", "-", "^"),
 }
-_OTHER = ("#666666", "-", "x")
+# Of compressors that have none above.
+_GREYS, _DASHES = ("#444444", "#888888", "#BBBBBB"), ("-", "--", "-.", ":")
 _LABELS = {BASELINE: "float32"}
 _MARKERS = "os^Dv<>pP*X"
 _CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
@@ -114,7 +116,13 @@ def explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
 
 def _styled(compressor: str) -> tuple[str, str | tuple[int, tuple[int, ...]], str]:
     """Colour, dashes and marker; the same with an oracle's scales, as its name says."""
-    return _STYLES.get(compressor.removesuffix(" (oracle)"), _OTHER)
+    name = compressor.removesuffix(" (oracle)")
+    if name in _STYLES:
+        return _STYLES[name]
+    place = zlib.crc32(name.encode())  # the same in all figures, and seldom another's
+    place, grey = divmod(place, len(_GREYS))
+    place, dash = divmod(place, len(_DASHES))
+    return _GREYS[grey], _DASHES[dash], _MARKERS[place % len(_MARKERS)]
 
 
 def look(compressor: str) -> dict[str, Any]:
