@@ -87,10 +87,14 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     if goes_on:
         log.info("run %s goes on after round %d", folder.id, run.state.round)
     tracker.start(folder.id, settings, Path(config.results_dir), goes_on)
-    for record in partial.rounds():
-        tracker.log(record)
-    diverged = _simulate(config, run, partial, tracker)
-    summary = {"diverged_in_round": diverged} | _summary(run, partial)
+    try:
+        for record in partial.rounds():
+            tracker.log(record)
+        diverged = _simulate(config, run, partial, tracker)
+        summary = {"diverged_in_round": diverged} | _summary(run, partial)
+    except BaseException:  # of whoever stops it, too
+        tracker.fail()
+        raise
     tracker.finish(summary)
     partial.finish({"summary": summary})
     log.info("run %s: %.1f s, in %s", folder.id, summary["wall_seconds"], folder.path)

@@ -12,6 +12,7 @@ import pytest
 import train
 from conftest import SCRIPTS, finished, started
 
+from wzfl.compressors.eden import Eden
 from wzfl.partial_run import COLUMNS
 from wzfl.tracking import Wandb
 
@@ -93,6 +94,28 @@ def test_a_summary_has_the_best_and_the_last(command):
     assert summary["total_uplink_bits"] == rounds.uplink_bits.sum()
     assert summary["bits_per_coordinate"] == rounds.uplink_bits.sum() / (12 * 10 * 650)
     assert summary["dim"] == 650
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
+def test_a_run_that_fails_is_closed_as_failed_and_the_next_is_its_own(
+    command, monkeypatch, failure
+):
+    def fail(*_):
+        raise failure
+
+    encode = Eden.encode
+    monkeypatch.setattr(Eden, "encode", fail)
+    with pytest.raises(failure):
+        command("-m", *RUN, "rounds=2", "compressor=eden,qsgd", "hydra/launcher=basic")
+    monkeypatch.setattr(Eden, "encode", encode)
+    command(*RUN, "rounds=2")
+
+    (run,) = finished("results")
+    (path,) = Path("results/wandb").glob(f"offline-run-*-{run}")
+    same_rounds(history(path), rounds_of(run))
+    (failed,) = set(Path("results/wandb").glob("offline-run-*")) - {path}
+    assert history(failed) == []
+    assert records(failed, "exit")[0]["exit_code"] == 1
 
 
 def test_a_run_that_goes_on_is_one_run_with_each_round_once(tmp_path, command, server):

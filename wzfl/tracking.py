@@ -11,7 +11,7 @@ class Tracker(Protocol):
     """Told of a run; changes nothing in it.
 
     A run that goes on after its process was killed starts again with `goes_on`, and then has all its
-    rounds logged, those of before first.
+    rounds logged, those of before first. What was started is finished, or fails.
     """
 
     def start(
@@ -19,6 +19,7 @@ class Tracker(Protocol):
     ) -> None: ...
     def log(self, record: Mapping[str, float]) -> None: ...
     def finish(self, summary: Mapping[str, Any]) -> None: ...
+    def fail(self) -> None: ...
     def keep_report(self, name: str, report: Path) -> None: ...
 
 
@@ -34,6 +35,9 @@ class NoTracking:
         pass
 
     def finish(self, summary: Mapping[str, Any]) -> None:
+        pass
+
+    def fail(self) -> None:
         pass
 
     def keep_report(self, name: str, report: Path) -> None:
@@ -114,6 +118,9 @@ class Wandb:
             self._run.summary["bits_per_coordinate"] = self._uplink_bits / sent
         self._run.finish()
 
+    def fail(self) -> None:
+        self._run.finish(exit_code=1)
+
     def keep_report(self, name: str, report: Path) -> None:
         """Makes a report and the folder figures/ beside it, if there is one, an artifact of a run of its own.
 
@@ -146,6 +153,8 @@ class Wandb:
             project=self.project,
             dir=str(results_dir.absolute()),
             id=run_id,
+            # By default a run that is still open would be returned, and be told of this one.
+            reinit="finish_previous",
             settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
             **settings,
         )
