@@ -260,6 +260,14 @@ def test_so_do_weights_that_a_step_took_beyond_float32():
         run_round(settings, state, 1)
 
 
+def test_so_does_a_loss_beyond_float32():
+    """Of finite weights, whose gradients are finite too."""
+    settings = federation()
+    server = Server(settings.model.init(0) * 1e38, partial(torch.optim.SGD, lr=0.3))
+    with pytest.raises(Diverged, match="the training loss of round 1 is not finite"):
+        run_round(settings, State.initial(settings, server), 1)
+
+
 @pytest.mark.parametrize("count", [0, CLIENTS + 1])
 def test_more_clients_than_there_are_can_not_take_part(count):
     with pytest.raises(wzfl.InputError, match=f"clients_per_round must be 1 to {CLIENTS}"):

@@ -1,7 +1,8 @@
 """Federated training, one round function for every compressor."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -33,7 +34,7 @@ def run_round(
     What was observed is numbers, and `clients`, the records of `client_records`.
 
     Raises:
-        Diverged: the weights are not finite, or no client's update is.
+        Diverged: the weights are not finite, or no client's update is, or the training loss is not.
     """
     if not bool(state.server.weights.isfinite().all()):
         raise Diverged(f"the weights that round {round} starts from are not finite")
@@ -46,18 +47,18 @@ def run_round(
     energy, lost = observed["energy"], observed["lost"] > 0
     if not bool(energy.isfinite().any()):
         raise Diverged(f"no update of round {round} is finite")
+    train_loss = _train_loss(federation, sampled, observed)
+    if not math.isfinite(train_loss):
+        raise Diverged(f"the training loss of round {round} is not finite")
     if not bool(lost.all()):
         state.server.step(received.aggregate.result())
 
     ledger.join(received.ledger)
-    examples = [len(federation.shards[client].y) for client in sampled]
-    weights = torch.tensor(examples).double()
-    known = ~observed["losses"].isnan()
     record = {
         "round": round,
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
-        "train_loss": float(observed["losses"][known] @ weights[known] / weights[known].sum()),
+        "train_loss": train_loss,
         "nmse": mean_ratio(observed["error"], energy),
         "side_information_error": mean_ratio(observed["side_error"], energy),
         "decode_failures": int(observed["failed"].sum()),
@@ -68,6 +69,16 @@ def run_round(
     state.side.seen[torch.tensor(sampled)[~lost]] = round
     state.round = round
     return record
+
+
+def _train_loss(
+    federation: Federation, sampled: tuple[int, ...], observed: Mapping[str, Tensor]
+) -> float:
+    """Mean over examples; without clients whose loss is not finite if neither is their update."""
+    examples = [len(federation.shards[client].y) for client in sampled]
+    losses, weights = observed["losses"], torch.tensor(examples).double()
+    known = losses.isfinite() | observed["energy"].isfinite()
+    return float(losses[known] @ weights[known] / weights[known].sum())
 
 
 def _waves(
