@@ -54,6 +54,24 @@ def test_a_model_with_buffers_is_refused():
         Model(lambda: torch.nn.BatchNorm2d(3))
 
 
+@pytest.mark.parametrize("drop", [nn.Dropout(0.5), nn.Dropout2d(0.1), nn.AlphaDropout(0.1)])
+def test_a_model_with_dropout_is_refused(drop):
+    with pytest.raises(InputError, match=r"got dropout \['1'\]; set p=0"):
+        Model(lambda: nn.Sequential(nn.Linear(2, 2), drop))
+    drop.p = 0.0
+    Model(lambda: nn.Sequential(nn.Linear(2, 2), drop))
+
+
+def test_a_model_whose_parameters_are_not_all_trained_is_refused():
+    def build():
+        module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+        module[0].bias.requires_grad_(False)
+        return module
+
+    with pytest.raises(InputError, match=r"got requires_grad=False of \['0.bias'\]"):
+        Model(build)
+
+
 PARTITIONS = [
     IID(7),
     IID(7, 1.0),

@@ -11,6 +11,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils import parameters_to_vector
 
 from wzfl.errors import InputError
@@ -22,7 +23,8 @@ class Model:
 
     Attributes:
         build: makes the module, freshly initialised by torch's defaults. It must keep no buffers, as
-            the flat vector holds parameters alone (so no batch normalisation).
+            the flat vector holds parameters alone (so no batch normalisation), and draw nothing (no
+            dropout), as rounds are repeated bit by bit. All of its parameters are trained.
     """
 
     build: Callable[[], nn.Module]
@@ -34,6 +36,15 @@ class Model:
         module = self.build()
         if names := [name for name, _ in module.named_buffers()]:
             raise InputError(f"a model must be a function of its parameters; got buffers {names}")
+        if names := [name for name, each in module.named_modules() if _drops(each)]:
+            raise InputError(
+                f"a model must be a function of its parameters; got dropout {names}; set p=0 or leave it out"
+            )
+        if names := [name for name, each in module.named_parameters() if not each.requires_grad]:
+            raise InputError(
+                f"all parameters of a model are trained and sent; got requires_grad=False of {names}; keep"
+                " what is fixed in plain attributes, which are neither parameters nor buffers"
+            )
         object.__setattr__(self, "_module", module)
 
     @property
@@ -62,6 +73,10 @@ class Model:
             for (name, parameter), part in zip(parameters.items(), parts, strict=True)
         }
         return functional_call(self._own.module, views, (inputs,))
+
+
+def _drops(module: nn.Module) -> bool:
+    return isinstance(module, _DropoutNd) and module.p > 0
 
 
 def logistic(input_shape: Sequence[int], classes: int) -> Model:
