@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,39 @@ def test_digits_need_no_file():
     assert data.classes == 10
     assert data.input_shape == (1, 8, 8)
     assert to_device(data, torch.device("cpu")).train_y.equal(data.train_y)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x.double(), y), r"_x must be a tensor of torch.float32; got torch.float64"),
+        (lambda x, y: ((255 * x).byte(), y), r"_x must be .*; got torch.uint8; convert it"),
+        (lambda x, y: (x.numpy(), y), r"_x must be a tensor of torch.float32; got ndarray"),
+        (lambda x, y: (x, y.int()), r"_y must be a tensor of torch.int64; got torch.int32"),
+        (lambda x, y: (x, y.tolist()), r"_y must be a tensor of torch.int64; got list"),
+        (
+            lambda x, y: (x, y[:-1]),
+            r"_x must be .* and (train|test)_y \[n\], n at least 1; got \[\d+, 1, 8, 8\]",
+        ),
+        (lambda x, y: (x, y[:, None]), r"_x must be .*, n at least 1; got .* and \[\d+, 1\]"),
+        (lambda x, y: (x[:0], y[:0]), r"_x must be .* n at least 1; got \[0, 1, 8, 8\] and \[0\]"),
+        (lambda x, y: (x, y + 1), r"_y must be 0 to 9, as classes=10; got 1 to 10"),
+        (lambda x, y: (x, y - 1), r"_y must be 0 to 9, as classes=10; got -1 to 8"),
+    ],
+)
+def test_what_is_no_data_set_is_refused(change, message):
+    data = digits()
+    for part in ("train", "test"):
+        names = [f"{part}_x", f"{part}_y"]
+        changed = change(*(getattr(data, name) for name in names))
+        with pytest.raises(InputError, match=f"^data set digits: {part}{message}"):
+            replace(data, **dict(zip(names, changed, strict=True)))
+
+
+def test_images_for_training_and_testing_are_of_one_shape():
+    data = digits()
+    with pytest.raises(InputError, match=r"test_x must hold .* got \[1, 8, 4\] and \[1, 8, 8\]"):
+        replace(data, test_x=data.test_x[..., :4])
 
 
 def test_mnist_is_read_and_normalised(mnist):

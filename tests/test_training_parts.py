@@ -4,12 +4,14 @@ from functools import partial
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional
 
-from wzfl import InputError, metrics, shared_pass
+from wzfl import InputError, metrics, prepared, shared_pass
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
 from wzfl.cohort import Cohort
+from wzfl.datasets import digits
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, relative_error
 from wzfl.models import Model, cnn, logistic, mlp, resnet
@@ -157,6 +159,39 @@ def test_a_small_alpha_is_skewed():
 def test_impossible_partitions_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+class Split:
+    """A partition of one's own."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def split(self, labels, seed):
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "at least 1 client; got none"),
+        ([[0, 1]], "as a tensor of torch.int64; got list for client 0"),
+        ([torch.tensor([0]), torch.tensor([1]).numpy()], "torch.int64; got ndarray for client 1"),
+        ([torch.tensor([0.0])], "torch.int64; got torch.float32 for client 0"),
+        ([torch.tensor([True])], "torch.int64; got torch.bool for client 0"),
+        ([torch.tensor([0]), torch.tensor([]).long()], r"least one index.* got \[0\] for client 1"),
+        ([torch.tensor([[0]])], r"at least one index, as \[n\]; got \[1, 1\] for client 0"),
+        ([torch.tensor([0, 1437])], "indices of 0 to 1436, the training examples; got 0 to 1437"),
+        ([torch.tensor([0, -1])], "indices of 0 to 1436, the training examples; got -1 to 0"),
+        ([torch.tensor([7, 2]), torch.tensor([2, 3])], "got 1 that are given again, among them 2"),
+        ([torch.tensor([5, 5])], "got 1 that are given again, among them 5"),
+    ],
+)
+def test_what_is_no_partition_is_refused_before_a_run(monkeypatch, parts, message):
+    monkeypatch.setattr(prepared, "build", lambda config: Split(parts))
+    config = OmegaConf.create({"partition": {"_target_": "mine.Split"}, "seed": 0})
+    with pytest.raises(InputError, match=f"^partition mine.Split must give .*{message}"):
+        prepared._federation(config, {}, None, digits())
 
 
 def test_who_would_hold_nothing_gets_an_example():

@@ -36,7 +36,7 @@ _PUBLISHED = {
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images as float32 `[n, channels, height, width]`, labels as int64 `[n]`.
+    """Images as float32 `[n, channels, height, width]`, labels as int64 `[n]`, of 0 to classes - 1.
 
     Attributes:
         name: for figures and messages.
@@ -49,6 +49,37 @@ class Dataset:
     test_x: Tensor
     test_y: Tensor
     classes: int
+
+    def __post_init__(self) -> None:
+        self._check("train", self.train_x, self.train_y)
+        self._check("test", self.test_x, self.test_y)
+        if self.test_x.shape[1:] != self.train_x.shape[1:]:
+            raise InputError(
+                f"data set {self.name}: test_x must hold images of one shape with train_x; got"
+                f" {list(self.test_x.shape[1:])} and {list(self.train_x.shape[1:])}"
+            )
+
+    def _check(self, part: str, x: Tensor, y: Tensor) -> None:
+        """Raises InputError where images, which are not read, and labels are not what they should be."""
+        where = f"data set {self.name}: {part}"
+        for name, values, expected in (("x", x, torch.float32), ("y", y, torch.int64)):
+            got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+            if got != expected:
+                raise InputError(
+                    f"{where}_{name} must be a tensor of {expected}; got {got}; convert it, e.g. by"
+                    f" torch.as_tensor({part}_{name}, dtype={expected})"
+                )
+        if x.ndim < 2 or y.ndim != 1 or not len(x) == len(y) > 0:
+            raise InputError(
+                f"{where}_x must be [n, channels, height, width] and {part}_y [n], n at least 1; got"
+                f" {list(x.shape)} and {list(y.shape)}"
+            )
+        lowest, highest = int(y.min()), int(y.max())
+        if not 0 <= lowest <= highest < self.classes:
+            raise InputError(
+                f"{where}_y must be 0 to {self.classes - 1}, as classes={self.classes}; got {lowest} to"
+                f" {highest}"
+            )
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -1,14 +1,17 @@
 """A run before its first round, from the config that describes it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from wzfl.client import Shard
 from wzfl.compressors import Compressor
 from wzfl.config import build
 from wzfl.datasets import Dataset, to_device
+from wzfl.errors import InputError
 from wzfl.federation import Federation, State
 from wzfl.server import Server
 
@@ -41,6 +44,7 @@ def _federation(
 ) -> Federation:
     """The clients, their work and the codec."""
     parts = build(config.partition).split(data.train_y, config.seed)
+    _check_parts(f"partition {config.partition._target_}", parts, len(data.train_y))
     aggregation = config.server.aggregation
     return Federation(
         model=build(config.model, input_shape=data.input_shape, classes=data.classes),
@@ -54,3 +58,33 @@ def _federation(
         channel=build(config.channel),
         resend=config.resend,
     )
+
+
+def _check_parts(partition: str, parts: Sequence[Tensor], examples: int) -> None:
+    """Raises InputError where `parts` are not what a partition of so many examples is to give."""
+    if not len(parts):
+        raise InputError(f"{partition} must give the examples of at least 1 client; got none")
+    for client, part in enumerate(parts):
+        if not isinstance(part, Tensor) or part.dtype not in (torch.int32, torch.int64):
+            got = part.dtype if isinstance(part, Tensor) else type(part).__name__
+            raise InputError(
+                f"{partition} must give each client's indices as a tensor of torch.int64; got {got} for"
+                f" client {client}"
+            )
+        if part.ndim != 1 or not len(part):
+            raise InputError(
+                f"{partition} must give every client at least one index, as [n]; got {list(part.shape)}"
+                f" for client {client}"
+            )
+    dealt = torch.cat([part.cpu() for part in parts])
+    lowest, highest = int(dealt.min()), int(dealt.max())
+    if not 0 <= lowest <= highest < examples:
+        raise InputError(
+            f"{partition} must give indices of 0 to {examples - 1}, the training examples; got {lowest} to"
+            f" {highest}"
+        )
+    if len(twice := (dealt.bincount() > 1).nonzero()):
+        raise InputError(
+            f"{partition} must give each example to one client, and once; got {len(twice)} that are given"
+            f" again, among them {int(twice[0])}"
+        )
