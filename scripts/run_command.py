@@ -5,6 +5,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 
 from hydra.errors import HydraException
@@ -20,6 +21,19 @@ _KILLED = {
     *("UncompletedJobError", "WorkerCrashedError"),
 }
 
+# Where libraries refuse by a ValueError what a command line asks of them, by module and function, and
+# what to ask instead.
+_REFUSALS = {
+    ("hydra._internal.utils", "_run_hydra"): "see --hydra-help",
+    (
+        "hydra._internal.defaults_list",
+        "__init__",
+    ): "null is no choice of a group; --help lists those there are",
+    ("joblib._parallel_backends", "effective_n_jobs"): (
+        "hydra.launcher.n_jobs must be at least 1, or -1 for all cores"
+    ),
+}
+
 
 def run_command(main: Callable[[], object]) -> None:
     """Calls `main`; a bug keeps its traceback."""
@@ -31,6 +45,9 @@ def run_command(main: Callable[[], object]) -> None:
         print(f"error: {_told(error)}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
+        if isinstance(error, ValueError) and (instead := _REFUSALS.get(_raised_in(error))):
+            print(f"error: {error}; {instead}", file=sys.stderr)
+            sys.exit(2)
         if type(error).__name__ not in _KILLED:
             raise
         print(
@@ -39,6 +56,12 @@ def run_command(main: Callable[[], object]) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+
+
+def _raised_in(error: Exception) -> tuple[str, str]:
+    """Module and function."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"], frame.f_code.co_name
 
 
 def _told(error: Exception) -> str:

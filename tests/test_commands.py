@@ -261,7 +261,21 @@ def test_whether_clients_send_again_does_not_matter_where_failures_are_used(
         ),
         (["compressor=qsgd", "compressor.bukcet=2"], "did you mean compressor.bucket?\n"),
         (["compressor._target_=wzfl.nothing"], "wzfl.nothing can not be built"),
-        (["+compressor.bukcet=2"], "got an unexpected keyword argument 'bukcet'"),
+        (
+            ["+compressor.bukcet=2"],
+            "no such setting compressor.bukcet; wzfl.compressors.wyner_ziv.WynerZiv takes bitrate,",
+        ),
+        (
+            ["+server.optimizer.learning_rate=2"],
+            "no such setting server.optimizer.learning_rate; torch.optim.SGD takes params, lr, momentum,",
+        ),
+        (["side_information=null"], "null is no choice of a group; --help lists those there are\n"),
+        (["side_information=null,last", "-m"], "null is no choice of a group; --help lists"),
+        (["--cfg", "job", "-m"], "Only one of --run, --multirun, --cfg,"),
+        (
+            ["hydra/launcher=processes", "hydra.launcher.n_jobs=0", "-m"],
+            "hydra.launcher.n_jobs must be at least 1, or -1 for all cores\n",
+        ),
         (["server.optimizer.lr=-1"], "Invalid learning rate: -1; see conf/server/"),
         (["partition.imbalance=1e9"], "an imbalance of 0 to 10"),
         (["model=mlp", "model.hidden=[0]"], "model.hidden must be numbers of at least 1; got [0]"),
@@ -281,6 +295,17 @@ def test_bad_input_is_one_message_without_a_traceback(command, arguments, messag
     assert "bits each" not in printed
     assert not list(Path("results/runs").glob("*.partial"))
     assert finished("results") == []
+
+
+@pytest.mark.parametrize("group", ["dataset", "server", "tracking"])
+def test_a_choice_that_an_experiment_makes_as_a_value_is_refused(command, tmp_path, group):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text(f"# @package _global_\n{group}: some\n")
+    status, printed = command(f"--config-dir={tmp_path}", "experiment=mine", *QUICK)
+    assert status == 2
+    assert f"{group} must be settings, as those in conf/{group}/; got 'some'" in printed
+    assert f"did you mean `- override /{group}: some` under defaults?" in printed
+    assert "Traceback" not in printed
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from wzfl.errors import InputError
 # Strict, or "1" would be a number and 1 a truth value; torch's hints name tensors.
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 _COUNT = Annotated[int, Field(ge=1)]
+# What is none of a target's arguments, but says how it is called.
+_OF_HYDRA = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 # Of train.yaml, record_updates.yaml and rate_distortion.yaml; which bitrates there are, the compressor says.
 _OF_COMMANDS: Mapping[str, Any] = {
     "bitrate": Annotated[float, Field(gt=0)],
@@ -45,27 +47,39 @@ def check_command(config: DictConfig, file: str, known: Collection[str]) -> None
     """Holds the values that belong to no group to what a command takes, whose `known` settings these are.
 
     Raises:
-        InputError: one does not fit, or is none of them.
+        InputError: one does not fit, or is none of them, or stands in place of a group's settings.
     """
-    for key in config:
+    for key in map(str, config):
         if key not in known:
-            raise InputError(no_such_setting(str(key), config))
+            raise InputError(no_such_setting(key, config))
+        if key not in _OF_COMMANDS and not isinstance(config[key], DictConfig):
+            raise InputError(
+                f"{key} must be settings, as those in conf/{key}/; got {config[key]!r}; did you mean"
+                f" `- override /{key}: {config[key]}` under defaults?"
+            )
     for key, hint in _OF_COMMANDS.items():
         if key in config:
             _check(key, config[key], TypeAdapter(hint, config=_STRICT), f"conf/{file}.yaml")
 
 
 def check_arguments(config: DictConfig) -> None:
-    """Holds the arguments of `_target_`, and of those in it, to their type hints.
+    """Holds the arguments of `_target_`, and of those in it, to its signature and type hints.
 
     Raises:
-        InputError: one does not fit.
+        InputError: one does not fit, or is not taken.
     """
     try:
-        adapters = _adapters(resolve_name(config["_target_"]))
+        target = resolve_name(config["_target_"])
+        taken, adapters = _parameters(target), _adapters(target)
     except (ImportError, AttributeError, ValueError):
         return  # hydra says that there is none
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in taken.values())
     for key, value in config.items():
+        if not (key in taken or key in _OF_HYDRA or takes_any):
+            raise InputError(
+                f"no such setting {_full_key(config, str(key))}; {config['_target_']} takes"
+                f" {', '.join(taken)}; see {described_in(config)}"
+            )
         if isinstance(value, DictConfig) and "_target_" in value:
             check_arguments(value)
         elif key in adapters:
@@ -103,10 +117,15 @@ def _full_key(config: DictConfig, key: str | None = None) -> str:
 
 
 @lru_cache
+def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(target, eval_str=True).parameters
+
+
+@lru_cache
 def _adapters(target: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
     """By argument, of those whose types are such that a config can hold them."""
     adapters = {}
-    for name, parameter in inspect.signature(target, eval_str=True).parameters.items():
+    for name, parameter in _parameters(target).items():
         if parameter.annotation is not inspect.Parameter.empty:
             try:
                 adapters[name] = TypeAdapter(parameter.annotation, config=_STRICT)
