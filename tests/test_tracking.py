@@ -141,6 +141,29 @@ def test_a_run_that_goes_on_online_adds_what_the_server_lacks(tmp_path, server):
     assert server.histories[run][: len(before)] == before
 
 
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [("account", "No API key configured"), ("network", "init_timeout")],
+)
+def test_without_an_account_or_network_online_is_one_clear_error(
+    tmp_path, server, monkeypatch, lacking, message
+):
+    if lacking == "account":
+        monkeypatch.delenv("WANDB_API_KEY")
+    else:
+        monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody is there
+        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "3")
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "train.py", *RUN, "tracking.mode=online"],
+        cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: wandb can not begin a run with tracking.mode=online" in done.stderr
+    assert message in done.stderr
+    assert "`wandb login`, or tracking.mode=offline, then make wandb-sync\n" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_report_is_kept_with_its_figures_the_last_only(tmp_path, server):
     folder = tmp_path / "results/beyond"
     (folder / "figures").mkdir(parents=True)

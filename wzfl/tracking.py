@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from wzfl.errors import InputError
+
 
 class Tracker(Protocol):
     """Told of a run; changes nothing in it.
@@ -148,16 +150,22 @@ class Wandb:
         results_dir.mkdir(parents=True, exist_ok=True)
         for earlier in (results_dir / "wandb").glob(f"offline-run-*-{run_id}"):
             shutil.rmtree(earlier)
-        return wandb.init(
-            mode=self.mode,
-            project=self.project,
-            dir=str(results_dir.absolute()),
-            id=run_id,
-            # By default a run that is still open would be returned, and be told of this one.
-            reinit="finish_previous",
-            settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
-            **settings,
-        )
+        try:
+            return wandb.init(
+                mode=self.mode,
+                project=self.project,
+                dir=str(results_dir.absolute()),
+                id=run_id,
+                # By default a run that is still open would be returned, and be told of this one.
+                reinit="finish_previous",
+                settings=wandb.Settings(console="off", x_disable_stats=True, disable_git=True),
+                **settings,
+            )
+        except wandb.errors.Error as error:
+            raise InputError(
+                f"wandb can not begin a run with tracking.mode={self.mode} ({error}); `wandb login`, or"
+                " tracking.mode=offline, then make wandb-sync"
+            ) from error
 
 
 def _wandb() -> Any:
