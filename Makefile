@@ -45,16 +45,17 @@ draw: $(INSTALLED)  ## Draw figures and report from finished runs; trains nothin
 
 TRACKED = $(or $(FOLDER),results/$(if $(filter-out default,$(PRESET)),$(PRESET)/)wandb)
 
-NEEDS_TRACKED = @test -n "$(wildcard $(TRACKED)/*run-*/*.wandb)" || \
+# The shell's own commands take any number of paths, other programs do not.
+NEEDS_TRACKED = @set -- "$(TRACKED)"/*run-*/*.wandb; test -e "$$1" || \
 	{ echo "no tracked runs in $(TRACKED); scripts/train.py and make reproduce track theirs"; exit 1; }
 
 dashboard: $(INSTALLED)  ## Look at tracked runs in the terminal (PRESET=beyond: at those; FOLDER=...: at any)
 	$(NEEDS_TRACKED)
-	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet $(TRACKED)
+	WANDB_ERROR_REPORTING=false $(BIN)/wandb leet "$(TRACKED)"
 
 wandb-sync: $(INSTALLED)  ## Upload tracked runs that are not uploaded yet, with an account (PRESET, FOLDER as above)
 	$(NEEDS_TRACKED)
-	$(BIN)/wandb sync $(TRACKED)
+	$(BIN)/wandb sync "$(TRACKED)"
 
 wandb-workspace: $(INSTALLED)  ## Make a saved view of uploaded runs (ENTITY=user or team)
 	@test -n "$(ENTITY)" || { echo "whose project? make wandb-workspace ENTITY=user-or-team"; exit 1; }

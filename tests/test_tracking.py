@@ -212,6 +212,21 @@ def test_without_runs_there_is_nothing_to_show_or_upload(tmp_path, target):
     assert "no tracked runs in results/nothing/wandb" in make(target, "PRESET=nothing")[1]
 
 
+@pytest.mark.parametrize(("target", "called"), [("dashboard", "leet"), ("wandb-sync", "sync")])
+def test_any_number_of_runs_is_shown_and_uploaded_from_any_folder(tmp_path, target, called):
+    tracked = tmp_path / "a folder"
+    for number in range(1500):
+        path = tracked / f"offline-run-{number:0100}"
+        path.mkdir(parents=True)
+        (path / "run.wandb").touch()
+    wandb = tmp_path / "wandb"
+    wandb.write_text('#!/bin/sh\nfor each; do echo "[$each]"; done\n')
+    wandb.chmod(0o755)
+    status, printed = make(target, f"BIN={tmp_path}", f"FOLDER={tracked}")
+    assert status == 0, printed
+    assert f"[{called}]\n[{tracked}]\n" in printed
+
+
 def test_an_upload_without_an_account_says_what_to_do(command, server, tmp_path, monkeypatch):
     command(*RUN, "rounds=1")
     monkeypatch.delenv("WANDB_API_KEY")
