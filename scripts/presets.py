@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from wzfl.config import build, conf_dir, load_group
+from wzfl.tracking import unless_disabled
 
 _DEFAULT = "default"
 
@@ -32,7 +33,7 @@ class Preset:
 
     def track(self, report: Path) -> None:
         """Tells who is to be told of the report, and of the figures beside it."""
-        tracker = build(load_group("tracking", self.tracking))
+        tracker = unless_disabled(build(load_group("tracking", self.tracking)))
         tracker.keep_report(self.command.split()[-1], report)
 
 

@@ -37,7 +37,7 @@ from wzfl.prepared import Prepared, prepared
 from wzfl.results import RunFolder, SweepFolder, load_config, load_metadata, run_id
 from wzfl.simulation import simulate
 from wzfl.sweep_process import check_sweep, in_sweep, side_by_side, stay_with_sweep
-from wzfl.tracking import Tracker
+from wzfl.tracking import Tracker, unless_disabled
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> No
     keep_freed_memory()
     device = resolve_device(config.device)
     run = prepared(config, settings, device)
-    tracker: Tracker = build(config.tracking)
+    tracker = unless_disabled(build(config.tracking))
     _announce(folder.id, device, run, config)
 
     partial = PartialRun(folder, describe_environment(device), config.checkpoint_every)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import train
 from conftest import SCRIPTS, finished, started
+from presets import Preset
 
 from wzfl.compressors.eden import Eden
 from wzfl.partial_run import COLUMNS
@@ -78,6 +79,15 @@ def test_an_offline_run_is_kept_with_its_sweep_and_metrics(command):
     for name in ("train_loss", "test_loss", "test_accuracy"):
         assert metrics[name]["step_metric"] == "total_uplink_bits"
     assert metrics["nmse"]["step_metric"] == "round"
+
+
+def test_nothing_is_kept_where_wandb_is_disabled(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (tmp_path / "report.md").write_text("a report")
+    assert command(*RUN, "rounds=1")[0] == 0
+    Preset("make beyond", [], tmp_path, "wandb").track(tmp_path / "report.md")
+    assert len(finished("results")) == 1
+    assert list(tmp_path.rglob("wandb")) == []
 
 
 def test_a_summary_has_the_best_and_the_last(command):

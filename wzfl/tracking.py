@@ -168,6 +168,12 @@ class Wandb:
             ) from error
 
 
+def unless_disabled(tracker: Tracker) -> Tracker:
+    """`tracker`, or one that tells nobody where wandb's own switch, WANDB_MODE=disabled, says so."""
+    off = isinstance(tracker, Wandb) and os.environ.get("WANDB_MODE") == "disabled"
+    return NoTracking() if off else tracker
+
+
 def _wandb() -> Any:
     """wandb, which takes a second to import and is not asked for in every run."""
     os.environ.setdefault("WANDB_SILENT", "true")
