@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from wzfl import InputError, Public
+from wzfl import InputError, Public, build_compressor
 
 
 def test_a_decoder_elsewhere_draws_the_same():
@@ -37,6 +37,21 @@ def test_rows_draw_what_they_draw_together(public):
 def test_a_scale_that_is_no_tensor_is_refused(scale):
     with pytest.raises(InputError, match=r"^Public.scale must be a torch tensor, .*; got .*0.1"):
         Public(0, 0, (1,), scale)
+
+
+def test_what_was_known_stays_so_when_the_caller_s_tensor_changes():
+    scale, update = torch.full((10,), 0.1), torch.randn(10, 1000)
+    compressor, public = build_compressor("wyner_ziv"), Public(0, 1, range(10), scale)
+    payloads = compressor.encode(update, public)
+    expected = compressor.decode(payloads, update, public)
+    scale.mul_(2)
+    assert torch.equal(public.scale, torch.full((10,), 0.1))
+    assert torch.equal(compressor.decode(payloads, update, public), expected)
+
+
+def test_a_scale_may_carry_a_graph():
+    scale = torch.full((2,), 0.1, requires_grad=True)
+    assert not Public(0, 1, range(2), scale).scale.requires_grad
 
 
 def test_uniform_is_uniform_and_signs_are_fair(public):

@@ -67,7 +67,8 @@ class Public:
             raise InputError(
                 f"Public.scale must be a torch tensor, a number per client; got {self.scale!r}"
             )
-        scale = scale.float()
+        # A copy: whoever made it may go on to change it, and `_scales` would not follow.
+        scale = scale.detach().to(torch.float32, copy=True)
         told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told
         if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
             raise InputError(
