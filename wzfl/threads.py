@@ -4,6 +4,7 @@ One operation at a time on all cores leaves them idle between operations and wan
 tasks side by side do not. Compiled kernels and torch's operations release Python's lock.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -66,3 +67,12 @@ def _take_one_core() -> None:
     torch.set_num_threads(1)
     # A thread's first question makes it take the number last set anywhere: asked now, that is 1.
     torch.get_num_threads()
+
+
+def _start_anew() -> None:
+    """In a forked process, which has none of its parent's threads: neither the pool's nor OpenMP's."""
+    _pool.cache_clear()
+    torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_start_anew)
