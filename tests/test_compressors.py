@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import CLIENTS
@@ -377,6 +378,11 @@ def test_a_bitrate_out_of_range_is_refused(name, bitrate, wrong):
         pytest.skip("takes no bitrate")
     with pytest.raises(wzfl.InputError, match=f"{wrong}.*conf/compressor/{name}.yaml"):
         wzfl.build_compressor(name, bitrate=bitrate)
+
+
+def test_settings_may_be_numpy_s_numbers():
+    built = wzfl.build_compressor("slepian_wolf", bitrate=np.float64(2.5), block=np.int64(4096))
+    assert built == wzfl.build_compressor("slepian_wolf", bitrate=2.5, block=4096)
 
 
 def test_an_unknown_compressor_is_named_with_the_known_ones():

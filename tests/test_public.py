@@ -1,3 +1,6 @@
+import re
+
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +55,36 @@ def test_what_was_known_stays_so_when_the_caller_s_tensor_changes():
 def test_a_scale_may_carry_a_graph():
     scale = torch.full((2,), 0.1, requires_grad=True)
     assert not Public(0, 1, range(2), scale).scale.requires_grad
+
+
+@pytest.mark.parametrize("wrong", [2**63, -(2**63) - 1, 1.5, None, "1", np.bool_(True)])
+@pytest.mark.parametrize("field", ["seed", "round", "clients"])
+def test_what_is_no_integer_of_64_bits_is_refused(field, wrong):
+    known = {"seed": 0, "round": 0, "clients": (0, 1)}
+    given = (0, wrong) if field == "clients" else wrong
+    message = f"^Public's seed, round and clients are .*; got .*{field} .*{re.escape(repr(wrong))}"
+    with pytest.raises(InputError, match=message):
+        Public(**{**known, field: given})
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint64, torch.tensor, bool])
+def test_integers_of_any_kind_are_the_same(kind):
+    public, same = Public(1, 1, (1, 0)), Public(kind(1), kind(1), (kind(1), kind(0)))
+    assert (same.seed, same.round, same.clients) == (1, 1, (1, 0))
+    assert type(same.seed) is type(same.round) is type(same.clients[0]) is int
+    assert same.fingerprints() == public.fingerprints()
+    assert torch.equal(same.uniform("a", 9), public.uniform("a", 9))
+    assert Public(1, 1, torch.tensor([1, 0])).clients == Public(1, 1, np.array([1, 0])).clients
+
+
+def test_the_most_and_the_least_of_64_bits_are_taken():
+    public = Public(2**63 - 1, -(2**63), (2**63 - 1,))
+    assert build_compressor("none").encode(torch.ones(1, 3), public)
+
+
+def test_plans_are_bytes():
+    with pytest.raises(InputError, match=r"^Public.plans must be bytes, .* got \('a', 'b'\)"):
+        Public(0, 0, (0, 1), plans=("a", "b"))
 
 
 def test_uniform_is_uniform_and_signs_are_fair(public):

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hydra import compose, initialize_config_dir
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -49,6 +50,11 @@ def build_compressor(name: str, **overrides: Any) -> Compressor:
     known = compressor_names()
     if name not in known:
         raise InputError(f"no compressor {name!r}; there are {', '.join(known)}")
+    # OmegaConf knows no scalars of numpy's.
+    overrides = {
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in overrides.items()
+    }
     bitrate = overrides.pop("bitrate", 2)
     config = OmegaConf.create({"bitrate": bitrate, "compressor": _choice("compressor", name)})
     config.names = {"compressor": name}  # for messages

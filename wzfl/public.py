@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd, inf
+from operator import index
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ class Public:
             scale by (`measured_scale`); None where it has not. Compressors are given scales instead.
 
     Raises:
-        InputError: scales, plans or sketches do not match the clients, or a scale is negative or not
-            finite.
+        InputError: seed, round or an id is not an integer of 64 bits; scales, plans or sketches do not
+            match the clients; a scale is negative or not finite; or a plan is not bytes.
     """
 
     seed: int
@@ -61,14 +62,14 @@ class Public:
     _keys: dict[tuple[str, ...], Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        clients = tuple(int(client) for client in self.clients)
+        seed, round, clients = self._integers()
         scale = torch.zeros(len(clients)) if self.scale is None else self.scale
         if not isinstance(scale, Tensor):
             raise InputError(
                 f"Public.scale must be a torch tensor, a number per client; got {self.scale!r}"
             )
         # A copy: whoever made it may go on to change it, and `_scales` would not follow.
-        scale = scale.detach().to(torch.float32, copy=True)
+        scale = scale.detach().float().clone()
         told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told
         if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
             raise InputError(
@@ -76,6 +77,10 @@ class Public:
                 f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
             )
         plans = tuple(self.plans) or (b"",) * len(clients)
+        if set(map(type, plans)) - {bytes}:
+            raise InputError(
+                f"Public.plans must be bytes, as a planned compressor's plan() gives them; got {plans!r:.80}"
+            )
         if len(plans) != len(clients):
             raise InputError(
                 f"Public.plans must be one per client or none; got {len(plans)} for {len(clients)} clients"
@@ -85,10 +90,26 @@ class Public:
                 f"Public.sketches must be one per client; got {len(self.sketches)} for {len(clients)}"
                 " clients"
             )
+        object.__setattr__(self, "seed", seed)
+        object.__setattr__(self, "round", round)
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "_scales", tuple(told))
+
+    def _integers(self) -> tuple[int, int, tuple[int, ...]]:
+        """Seed, round and ids as Python's own: a checksum holds 64 bits of each, draws hold its text."""
+        numbers = (self.seed, self.round, *self.clients)
+        try:
+            seed, round, *clients = map(index, numbers)
+            struct.pack(f"{len(numbers)}q", seed, round, *clients)
+        except (TypeError, struct.error):
+            raise InputError(
+                "Public's seed, round and clients are integers from -2**63 to 2**63 - 1; got seed"
+                f" {self.seed!r}, round {self.round!r}, clients {list(self.clients)!r:.80}: number what has"
+                " another name"
+            ) from None
+        return seed, round, tuple(clients)
 
     def to(self, device: torch.device | str) -> "Public":
         sketches = None if self.sketches is None else self.sketches.to(device)
