@@ -2,6 +2,7 @@
 
 import struct
 import subprocess
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,32 @@ def test_how_updates_lie_in_memory_does_not_matter(build, updates, public):
     assert build().encode(updates.clone().requires_grad_(), public) == payloads
     estimates = build().decode(payloads, torch.zeros_like(updates).double(), public)
     assert estimates.dtype == torch.float32
+
+
+@contextmanager
+def float64_by_default():
+    """What a caller may have set for its own sake."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("bitrate", [0.5, 2, 2.5])
+@pytest.mark.parametrize("planned", [False, True])
+def test_torch_s_default_dtype_does_not_matter(build, updates, public, bitrate, planned):
+    scale, side = (torch.full((CLIENTS,), 0.3), updates.roll(1, 1)) if planned else (None, updates)
+    compressor = build(bitrate=bitrate)
+    payloads = compressor.encode(updates, replace(public, scale=scale))
+    estimates = compressor.decode(payloads, side, replace(public, scale=scale))
+    with float64_by_default():
+        known = Public(public.seed, public.round, public.clients, scale)
+        assert compressor.encode(updates, known) == payloads
+        again = compressor.decode(payloads, side, known)
+    assert again.dtype == torch.float32
+    assert torch.equal(again, estimates)
 
 
 def test_side_information_of_another_shape_is_refused(build, updates, public):

@@ -74,7 +74,7 @@ def unpack_signs(
     """`[clients, count]` float32: -1 for 1, and 1 for 0."""
     if device.type != "cpu":
         return 1 - 2 * unpack(strings, 1, count, device).float()
-    signs = torch.empty(len(strings), count)
+    signs = torch.empty(len(strings), count, dtype=torch.float32)
     for row, string in zip(signs.numpy(), strings, strict=True):
         signs_row(np.frombuffer(string, dtype=np.uint8), row)
     return signs

@@ -86,7 +86,7 @@ def unframed_floats(
     """`[rows, dim]` from payloads of the right version, codec and dim; None if one is not right."""
     if not CAN_SUM or any(len(payload) != 4 * dim + OVERHEAD_BYTES for payload in payloads):
         return None
-    vectors = torch.empty(len(payloads), dim, pin_memory=device.type == "cuda")
+    vectors = torch.empty(len(payloads), dim, dtype=torch.float32, pin_memory=device.type == "cuda")
     values, places, (known, ends) = vectors.numpy(), addresses(payloads), _joined(agreed)
     first = len(header(0, dim))
 

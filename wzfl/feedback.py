@@ -109,7 +109,7 @@ class ClientSide:
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """See `ClientMemory`."""
-        return torch.zeros(population, dim, device=device)
+        return torch.zeros(population, dim, dtype=torch.float32, device=device)
 
 
 @dataclass(frozen=True)

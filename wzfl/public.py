@@ -63,7 +63,7 @@ class Public:
 
     def __post_init__(self) -> None:
         seed, round, clients = self._integers()
-        scale = torch.zeros(len(clients)) if self.scale is None else self.scale
+        scale = torch.zeros(len(clients), dtype=torch.float32) if self.scale is None else self.scale
         if not isinstance(scale, Tensor):
             raise InputError(
                 f"Public.scale must be a torch tensor, a number per client; got {self.scale!r}"
@@ -210,7 +210,7 @@ class Public:
         fill: Callable[[np.uint64, np.ndarray], None],
     ) -> Tensor:
         """Rows by torch's `draw`, or on a CPU by the compiled `fill`, which gives the same."""
-        rows = torch.empty(len(self.clients), dim, device=self.scale.device)
+        rows = torch.empty(len(self.clients), dim, dtype=torch.float32, device=self.scale.device)
         first_of: dict[int, int] = {}
         for row, (client, key) in enumerate(zip(self.clients, self.keys(purpose), strict=True)):
             first = first_of.setdefault(client, row)

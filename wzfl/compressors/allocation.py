@@ -81,7 +81,7 @@ def scattered(values: Tensor, places: Tensor, dim: int) -> Tensor:
         from wzfl.gpu.scatter import scatter
 
         return scatter(values, places, dim)
-    return torch.zeros(len(values), dim, device=values.device).scatter_(1, places, values)
+    return values.new_zeros(len(values), dim).scatter_(1, places, values)
 
 
 def in_order(places: Tensor, dim: int) -> Tensor:

@@ -80,7 +80,9 @@ class Correlated:
         sizes = [_RANGE_BYTES, *allocation.sizes]
         range_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         largest = float32_rows(range_bytes, side.device)
-        values = torch.empty(len(payloads), allocation.count, device=side.device)
+        values = torch.empty(
+            len(payloads), allocation.count, dtype=torch.float32, device=side.device
+        )
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             levels = unpack(strings, bits, length(columns), side.device)
             values[:, columns] = (_step(largest, bits) * levels - largest).float()

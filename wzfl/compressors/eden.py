@@ -91,7 +91,9 @@ class Eden:
         (scale_bytes, *symbols), check = unchecked_parts(self, payloads, sizes, dim, public)
         numbers = np.frombuffer(b"".join(scale_bytes), "<f4").astype(np.float32)
         scales = numbers_to_device(numbers, side.device)[:, None]
-        values = torch.empty(len(payloads), allocation.count, device=side.device)
+        values = torch.empty(
+            len(payloads), allocation.count, dtype=torch.float32, device=side.device
+        )
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             centroids, _ = _codebook(bits, side.device)
             lookup(

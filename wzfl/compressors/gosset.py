@@ -33,7 +33,10 @@ def unfold(
     """Distances `[clients, count]` from `expected` to what symbols stand for, as `modulo.unfold`."""
     if not expected.is_cpu:
         return unfold_with_torch(symbols, noise, expected, cell, bits, covered)
-    residuals, totals = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
+    residuals, totals = (
+        torch.empty(expected.shape, dtype=torch.float32),
+        np.zeros((len(expected), SUMS)),
+    )
     for row in range(len(expected)):
         kernel.unfold_row(
             symbols[row].numpy(),

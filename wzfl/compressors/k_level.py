@@ -74,7 +74,9 @@ class StochasticKLevel:
         sizes = [_RANGE_BYTES, *allocation.sizes]
         end_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
         ends = float32_rows(end_bytes, side.device)
-        values = torch.empty(len(payloads), allocation.count, device=side.device)
+        values = torch.empty(
+            len(payloads), allocation.count, dtype=torch.float32, device=side.device
+        )
         for (bits, columns), strings in zip(allocation.widths, symbols, strict=True):
             low, step = _levels(ends, bits)
             levels = unpack(strings, bits, length(columns), side.device)

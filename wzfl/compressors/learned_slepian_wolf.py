@@ -100,7 +100,7 @@ class LearnedSlepianWolf:
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed` and, for `model`, `Planned`."""
         dim, failed = dim_of(side, public), []
-        estimates = torch.empty(side.shape, device=side.device)
+        estimates = torch.empty(side.shape, dtype=torch.float32, device=side.device)
         for row, body in enumerate(open_rows(self, payloads, dim, public)):
             one, expected = public.rows(slice(row, row + 1)), side[row : row + 1]
             if public.plans[row]:

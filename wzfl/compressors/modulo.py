@@ -52,7 +52,10 @@ def unfold(
     middle, noise = (0.0, torch.zeros_like(expected)) if noise is None else (0.5, noise)
     if not expected.is_cpu:
         return unfold_with_torch(symbols, middle, noise, expected, cell, bits, covered)
-    residuals, totals = torch.empty(expected.shape), np.zeros((len(expected), SUMS))
+    residuals, totals = (
+        torch.empty(expected.shape, dtype=torch.float32),
+        np.zeros((len(expected), SUMS)),
+    )
     for row in range(len(expected)):
         unfold_row(
             symbols[row].numpy(),

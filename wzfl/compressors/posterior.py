@@ -24,7 +24,7 @@ def estimates(distances: Tensor, scale: Tensor, levels: int, reach: float) -> Te
     units, table = scale.double().clamp_min(SMALLEST_CELL), _table(levels, reach)
     if not distances.is_cpu:
         return interpolated_with_torch(distances, units, table.to(distances.device))
-    means, entries = torch.empty(distances.shape), table.numpy()
+    means, entries = torch.empty(distances.shape, dtype=torch.float32), table.numpy()
     for row, unit, out in zip(distances.numpy(), units.tolist(), means.numpy(), strict=True):
         interpolate_row(row, unit, entries, _PER_DEVIATION, out)
     return means

@@ -78,7 +78,7 @@ def restored(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor
     """`[clients, count]` float32: (symbols - levels) / levels of the norm that each `bucket` shares."""
     if not symbols.is_cpu:
         return restored_with_torch(symbols, norms, bucket, levels)
-    values = torch.empty(symbols.shape)
+    values = torch.empty(symbols.shape, dtype=torch.float32)
     rows = zip(symbols.numpy(), norms.numpy(), values.numpy(), strict=True)
     for row, largest, out in rows:
         values_row(row, bucket, levels, largest, out)
@@ -88,7 +88,7 @@ def restored(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor
 def restored_with_torch(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
     """`restored` on any device."""
     # In the device's memory: a GPU divides by a number less exactly.
-    steps = torch.full((), float(levels), device=symbols.device)
+    steps = torch.full((), float(levels), dtype=torch.float32, device=symbols.device)
     values = symbols.float().sub_(steps).div_(steps)
     whole = symbols.shape[1] // bucket
     values[:, : whole * bucket].unflatten(1, (whole, bucket)).mul_(norms[:, :whole, None])

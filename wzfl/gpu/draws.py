@@ -21,7 +21,7 @@ def words(keys: Tensor, count: int) -> Tensor:
 
 def uniform(keys: Tensor, count: int) -> Tensor:
     """`[rows, count]` float32: multiples of 2**-24 in [0, 1), of the streams at `keys` `[rows]` int64."""
-    out = torch.empty(len(keys), count, device=keys.device)
+    out = torch.empty(len(keys), count, dtype=torch.float32, device=keys.device)
     with torch.cuda.device_of(out):
         _fill_uniform[(triton.cdiv(count, 2 * _TILE), len(keys))](keys, out, count, TILE=_TILE)
     return out
@@ -29,7 +29,7 @@ def uniform(keys: Tensor, count: int) -> Tensor:
 
 def signs(keys: Tensor, count: int) -> Tensor:
     """`[rows, count]` float32, -1 or +1, of the streams at `keys`."""
-    out = torch.empty(len(keys), count, device=keys.device)
+    out = torch.empty(len(keys), count, dtype=torch.float32, device=keys.device)
     with torch.cuda.device_of(out):
         _fill_signs[(triton.cdiv(count, _TILE), len(keys))](keys, out, count, TILE=_TILE)
     return out

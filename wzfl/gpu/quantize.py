@@ -32,7 +32,7 @@ def unfold(
 ) -> tuple[Tensor, Tensor]:
     """Distances `[rows, count]` float32, and sums `[rows, 4]` int32; see `modulo.unfold`."""
     rows, count = expected.shape
-    residuals = torch.empty(rows, count, device=expected.device)
+    residuals = torch.empty(rows, count, dtype=torch.float32, device=expected.device)
     sums = torch.zeros(rows, _SUMS.value, dtype=torch.int32, device=expected.device)
     offsets = expected if noise is None else noise
     with torch.cuda.device_of(expected):
@@ -83,7 +83,7 @@ def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Te
     kind = torch.uint8 if levels < 128 else torch.int32
     symbols = torch.empty(rows, count, dtype=kind, device=values.device)
     buckets = triton.cdiv(count, bucket)
-    norms = torch.empty(rows, buckets, device=values.device)
+    norms = torch.empty(rows, buckets, dtype=torch.float32, device=values.device)
     with torch.cuda.device_of(values):
         _rounded[(buckets, rows)](
             *(values, values.stride(0), noise, noise.stride(0), norms, symbols, count, levels),

@@ -34,7 +34,7 @@ def mix(vectors: Tensor, places: Tensor, rest: int, before: Change, after: Chang
     `places` `[block]` int64 are distinct, none of them of the rest. The rest takes part in place of the
     last of them, with which it may be exchanged.
     """
-    together = torch.empty(len(vectors), len(places), device=vectors.device)
+    together = torch.empty(len(vectors), len(places), dtype=torch.float32, device=vectors.device)
     _move(_collect, together, vectors, places, rest, before)
     transform(together, together, len(places), ((0, 1, 1),))
     _move(_spread, together, vectors, places, rest, after)

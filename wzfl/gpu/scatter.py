@@ -14,7 +14,7 @@ _TILE = 1024
 def scatter(values: Tensor, places: Tensor, dim: int) -> Tensor:
     """`[rows, dim]` float32: `values` `[rows, count]` at `places` `[rows, count]` int64, 0 elsewhere."""
     rows, count = values.shape
-    out = torch.zeros(rows, dim, device=values.device)
+    out = torch.zeros(rows, dim, dtype=torch.float32, device=values.device)
     with torch.cuda.device_of(values):
         _scatter[(triton.cdiv(count, _TILE), rows)](
             *(values, values.stride(0), places, places.stride(0), out, count, dim), TILE=_TILE
