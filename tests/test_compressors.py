@@ -145,6 +145,46 @@ def test_side_information_of_another_shape_is_refused(build, updates, public):
             build().decode(payloads, side, public)
 
 
+@pytest.mark.parametrize(
+    ("unusable", "message"),
+    [
+        (lambda side: side.numpy(), "side information must be a torch tensor; got ndarray"),
+        (lambda side: None, "side information must be a torch tensor; got NoneType"),
+        (lambda side: side.int(), "side information must be floating point; got torch.int32"),
+    ],
+)
+def test_side_information_of_the_wrong_kind_is_refused(build, updates, public, unusable, message):
+    payloads = build().encode(updates, public)
+    with pytest.raises(wzfl.InputError, match=message):
+        build().decode(payloads, unusable(updates), public)
+
+
+def test_side_information_may_carry_a_graph(build, updates, public):
+    public = replace(public, scale=torch.full((CLIENTS,), 0.3))
+    payloads, side = build().encode(updates, public), updates.roll(1, 1)
+    estimates = build().decode(payloads, side.clone().requires_grad_(), public)
+    assert not estimates.requires_grad
+    assert torch.equal(estimates, build().decode(payloads, side, public))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("planned", [0.0, 0.3])
+def test_side_information_that_is_not_finite_is_no_fault_of_the_client_s(
+    name, build, updates, public, bad, planned
+):
+    public = replace(public, scale=torch.full((CLIENTS,), planned))
+    payloads, side = build().encode(updates, public), updates.roll(1, 1)
+    expected = build().decode(payloads, side, public)
+    side[1, 3] = bad
+    if not isinstance(build(), SideInformed):
+        assert torch.equal(build().decode(payloads, side, public), expected)
+    elif name == "daq" and bad == float("inf") and planned:
+        assert build().decode(payloads, side, public).isfinite().all()  # the end of its range
+    else:
+        with pytest.raises(wzfl.InputError, match="side information for client 0 holds NaN or inf"):
+            build().decode(payloads, side, public)
+
+
 def test_clients_do_not_see_each_other(build, updates, public):
     together = build().encode(updates, public)
     alone = [

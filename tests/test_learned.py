@@ -164,6 +164,19 @@ def test_planned_payloads_need_the_model_and_a_plan():
         replace(public, plans=public.plans[1:])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_expected_must_be_finite_with_a_plan_too(bad):
+    fleet = Fleet(2)
+    fleet.step()
+    public, model, side = fleet.plan()
+    payloads = fleet.compressor.encode(fleet.updates, public)
+    assert all(public.plans)
+    side[1, 3] = bad
+    with pytest.raises(InputError, match="side information for client 1 holds NaN or infinity"):
+        fleet.compressor.decode_checked(payloads, side, public, model)
+
+
 def test_zeros_are_sent_too():
     fleet = Fleet(1)
     fleet.step()

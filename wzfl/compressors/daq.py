@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import check_sizes, checked, dim_of, finite, open_rows, seal_parts
+from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_parts, usable
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
@@ -56,7 +56,8 @@ class DAQ:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`; no row ever fails."""
-        dim = dim_of(side, public)
+        side = usable(side, public)
+        dim = side.shape[1]
         bodies = open_rows(self, payloads, dim, public)
         check_sizes(bodies, [1 + packed_size(dim, 1)] * len(bodies))
         rungs = torch.tensor([body[0] + _LOWEST_EXPONENT for body in bodies], device=side.device)
@@ -69,7 +70,7 @@ class DAQ:
         jumps = above - (thresholds <= expected).int()
         decoded = (2 * largest * jumps + expected).float()
         estimates = rotate_back(decoded, public) if self.rotation else decoded
-        return finite(estimates, public), torch.zeros(
+        return finite(estimates, public, side=side), torch.zeros(
             len(bodies), dtype=torch.bool, device=side.device
         )
 

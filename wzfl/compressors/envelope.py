@@ -107,12 +107,25 @@ def _shaped(updates: Tensor, public: Public) -> Tensor:
 
 def dim_of(side: Tensor, public: Public) -> int:
     """Coordinates of what a decoder is to estimate, as told by its side information, or an `InputError`."""
+    return usable(side, public).shape[1]
+
+
+def usable(side: Tensor, public: Public) -> Tensor:
+    """Side information as floating point `[clients, dim]`, without a graph, or an `InputError`."""
+    if not isinstance(side, Tensor):
+        raise InputError(
+            f"side information must be a torch tensor; got {type(side).__name__}: torch.as_tensor makes one"
+        )
+    if not side.is_floating_point():
+        raise InputError(
+            f"side information must be floating point; got {side.dtype}: .float() makes it so"
+        )
     if side.ndim != 2 or len(side) != len(public.clients):
         raise InputError(
             f"side information must be [clients, dim], for {len(public.clients)} clients; got"
             f" {tuple(side.shape)}"
         )
-    return side.shape[1]
+    return side.detach()
 
 
 def seal_rows(
@@ -244,11 +257,17 @@ def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> 
 
 
 def finite(
-    estimates: Tensor, public: Public, meanwhile: Callable[[], None] | None = None
+    estimates: Tensor,
+    public: Public,
+    meanwhile: Callable[[], None] | None = None,
+    side: Tensor | None = None,
 ) -> Tensor:
     """The estimates `[clients, dim]` as they are; `meanwhile` is done while a GPU computes them.
 
+    `side` is what they were made with, if it can be to blame.
+
     Raises:
+        InputError: one is not finite, as the side information is not.
         PayloadError: one is not finite, as a forged scale can make it.
     """
     told = ask(largest_magnitudes(estimates))
@@ -256,7 +275,13 @@ def finite(
         meanwhile()
     wrong = ~np.isfinite(told())
     if wrong.any():
-        client = public.clients[int(wrong.argmax())]
+        row = int(wrong.argmax())
+        client = public.clients[row]
+        if side is not None and not bool(largest_magnitudes(side[[row]]).isfinite()):
+            raise InputError(
+                f"side information for client {client} holds NaN or infinity (or exceeds float32);"
+                " training diverged? decode with zeros"
+            )
         raise PayloadError(
             f"payload of client {client}: decodes to values that are NaN or infinite; expected"
             " finite float32"

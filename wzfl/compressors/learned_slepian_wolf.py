@@ -13,10 +13,10 @@ from wzfl.compressors.envelope import (
     LOWEST_BITRATE,
     check_bitrate,
     checked,
-    dim_of,
     finite,
     open_rows,
     seal_rows,
+    usable,
 )
 from wzfl.compressors.plane_plan import Plan, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
@@ -99,7 +99,8 @@ class LearnedSlepianWolf:
         model: ResidualModel | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed` and, for `model`, `Planned`."""
-        dim, failed = dim_of(side, public), []
+        side = usable(side, public)
+        dim, failed = side.shape[1], []
         estimates = torch.empty(side.shape, dtype=torch.float32, device=side.device)
         for row, body in enumerate(open_rows(self, payloads, dim, public)):
             one, expected = public.rows(slice(row, row + 1)), side[row : row + 1]
@@ -110,7 +111,7 @@ class LearnedSlepianWolf:
                 misread = bool(unread)
             estimates[row] = estimate
             failed.append(misread)
-        return finite(estimates, public), torch.tensor(failed, device=side.device)
+        return finite(estimates, public, side=side), torch.tensor(failed, device=side.device)
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """That of what is coded alone; what a planned posterior mean leaves out of a residual is little."""

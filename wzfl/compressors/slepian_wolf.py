@@ -17,11 +17,11 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     checked,
-    dim_of,
     finite,
     open_rows,
     seal_rows,
     split,
+    usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
@@ -106,7 +106,8 @@ class SlepianWolf:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`."""
-        bodies = open_rows(self, payloads, dim_of(side, public), public)
+        side = usable(side, public)
+        bodies = open_rows(self, payloads, side.shape[1], public)
         return self.read(bodies, side, public)
 
     def read(self, bodies: list[memoryview], side: Tensor, public: Public) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,7 @@ class SlepianWolf:
             residual *= allocation.dim / allocation.count
         residual = rotate_back(allocation.scatter(residual, public), public, _TURNS)
         failed = torch.from_numpy(wrong.any(axis=1)).to(side.device)
-        return finite(residual.add_(side), public), failed
+        return finite(residual.add_(side), public, side=side), failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""

@@ -18,12 +18,12 @@ from wzfl.compressors.envelope import (
     check_bitrate,
     check_choice,
     check_rows,
-    dim_of,
     finite,
     seal_parts,
     split,
     unchecked,
     unchecked_rows,
+    usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
@@ -135,7 +135,8 @@ class WynerZiv:
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
         """See `SideInformed`."""
-        dim = dim_of(side, public)
+        side = usable(side, public)
+        dim = side.shape[1]
         allocation = self._allocation(dim)
         bodies = unchecked_rows(self, payloads, dim, public)
         planned = all(public.is_planned)
@@ -150,10 +151,10 @@ class WynerZiv:
         estimates = self._rotate_back(residual, public, side)
         failed = differs()
         some_failed = ask(failed.any())
-        estimates = finite(estimates, public, meanwhile=check if planned else None)
+        estimates = finite(estimates, public, check if planned else None, side)
         if some_failed():  # seldom: once more, where a GPU went on before this was known
             residual = self._on_failure(self._rotate_back(residual, public), failed, scale)
-            estimates = finite(residual.add_(side), public)
+            estimates = finite(residual.add_(side), public, side=side)
         return estimates, failed
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
