@@ -13,7 +13,7 @@ import torch
 from conftest import CLIENTS
 
 import wzfl
-from wzfl.compressors import SideInformed
+from wzfl.compressors import SelfReading, SideInformed
 from wzfl.compressors.daq import DAQ
 from wzfl.compressors.eden import Eden
 from wzfl.compressors.envelope import finite, open_rows, seal_rows
@@ -136,6 +136,33 @@ def test_torch_s_default_dtype_does_not_matter(build, updates, public, bitrate, 
         again = compressor.decode(payloads, side, known)
     assert again.dtype == torch.float32
     assert torch.equal(again, estimates)
+
+
+def test_no_clients_send_nothing(build, updates):
+    compressor, public, none = build(), Public(0, 1, ()), updates[:0]
+    assert compressor.encode(none, public) == []
+    for estimates in (
+        compressor.decode([], none, public),
+        compressor.decode([], none.double(), public),
+        *(
+            [compressor.encode_and_decode(none, public)[1]]
+            if isinstance(compressor, SelfReading)
+            else []
+        ),
+    ):
+        assert estimates.shape == (0, 1000)
+        assert estimates.dtype == torch.float32
+    if isinstance(compressor, SideInformed):
+        estimates, failed = compressor.decode_checked([], none, public)
+        assert estimates.shape == (0, 1000)
+        assert failed.shape == (0,)
+        assert failed.dtype == torch.bool
+    with pytest.raises(wzfl.InputError, match="got 3 updates for 0 clients"):
+        compressor.encode(updates, public)
+    with pytest.raises(wzfl.InputError, match="for 0 clients; got"):
+        compressor.decode([], updates, public)
+    with pytest.raises(wzfl.PayloadError, match="got 1 payloads for 0 clients"):
+        compressor.decode([b""], none, public)
 
 
 def test_side_information_of_another_shape_is_refused(build, updates, public):

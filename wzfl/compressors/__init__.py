@@ -5,7 +5,8 @@
                   +---- public ----+  +-- side information (server only, never sent)
 
 A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. To add one:
-a file here, a yaml of the same name in conf/compressor/. The tests find it there. Of its bitrate they
+a file here, its class `for_nobody_too`, and a yaml of the same name in conf/compressor/. The tests find it
+there. Of its bitrate they
 know whether the yaml takes ${bitrate}, and that what its constructor refuses is out of range; if its bits
 depend on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once its format is
 final its payload to GOLDEN, as the skipped test says.

@@ -24,6 +24,7 @@ from wzfl.compressors.envelope import (
     usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
+from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
 from wzfl.errors import InputError
 from wzfl.norms import rms
@@ -35,6 +36,7 @@ _LARGEST_BLOCK = 2**20
 _TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
 
 
+@for_nobody_too
 @dataclass(frozen=True)
 class SlepianWolf:
     """Rotates, rounds with dither, and sends of every bit of the cell numbers only what is not expected.
