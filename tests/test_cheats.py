@@ -86,6 +86,22 @@ class Trusting(Uncompressed):
         return float32_rows(bodies, side.device)
 
 
+@dataclass(frozen=True)
+class MovedTarget(Uncompressed):
+    """Rounds coarsely, and the updates with which its estimates are compared as well."""
+
+    def encode(self, updates, public):
+        return super().encode(updates.round_(), public)
+
+
+@dataclass(frozen=True)
+class MovedSide(Uncompressed):
+    """Makes the side information what it decodes to."""
+
+    def decode(self, payloads, side, public):
+        return side.copy_(super().decode(payloads, side, public))
+
+
 def test_a_scale_shared_by_clients_is_caught(updates, public):
     with pytest.raises(AssertionError):
         properties.test_clients_do_not_see_each_other(SharedRange, updates, public)
@@ -127,3 +143,9 @@ def test_a_bias_is_caught(monkeypatch):
 def test_a_decoder_that_trusts_anything_is_caught(updates, public):
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         properties.test_damaged_and_foreign_payloads_are_refused(Trusting, updates, public)
+
+
+@pytest.mark.parametrize("cheat", [MovedTarget, MovedSide])
+def test_what_is_changed_in_place_is_caught(updates, public, cheat):
+    with pytest.raises(AssertionError):
+        properties.test_what_is_given_stays_as_it_was(cheat, updates, public, 0.3)

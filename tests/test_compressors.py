@@ -212,6 +212,23 @@ def test_side_information_that_is_not_finite_is_no_fault_of_the_client_s(
             build().decode(payloads, side, public)
 
 
+@pytest.mark.parametrize("planned", [0.0, 0.3])
+def test_what_is_given_stays_as_it_was(build, updates, public, planned):
+    """Errors are measured against the updates, and a memory keeps the side information."""
+    public, side = replace(public, scale=torch.full((CLIENTS,), planned)), updates.roll(1, 1)
+    given, expected, compressor = updates.clone(), side.clone(), build()
+    payloads = compressor.encode(updates, public)
+    assert torch.equal(updates, given)
+    if isinstance(compressor, SelfReading):
+        compressor.encode_and_decode(updates, public)
+        assert torch.equal(updates, given)
+    sent = list(payloads)
+    compressor.decode(payloads, side, public)
+    assert torch.equal(side, expected)
+    assert payloads == sent
+    assert torch.equal(public.scale, torch.full((CLIENTS,), planned))
+
+
 def test_clients_do_not_see_each_other(build, updates, public):
     together = build().encode(updates, public)
     alone = [

@@ -4,7 +4,8 @@
                   ^                ^  ^
                   +---- public ----+  +-- side information (server only, never sent)
 
-A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. To add one:
+A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. It leaves `updates`
+and `side` as they were: errors are measured against the updates after they were encoded. To add one:
 a file here, its class `for_nobody_too`, and a yaml of the same name in conf/compressor/. The tests find it
 there. Of its bitrate they
 know whether the yaml takes ${bitrate}, and that what its constructor refuses is out of range; if its bits
