@@ -195,7 +195,7 @@ def test_a_pace_is_a_share(pace):
 
 
 @pytest.mark.parametrize(
-    ("dim", "block", "alone"), [(500, 16, 16), (2**17 + 1, LearnedSlepianWolf.block, 2**17)]
+    ("dim", "block", "alone"), [(500, 100, 100), (2**17 + 1, LearnedSlepianWolf.block, 2**17)]
 )
 def test_who_is_not_known_is_coded_in_blocks_no_longer_than_told(dim, block, alone):
     compressor, public = LearnedSlepianWolf(2, block), Public(0, 0, (0,))

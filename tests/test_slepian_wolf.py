@@ -1,9 +1,13 @@
+import re
+
 import pytest
 import torch
 
 from wzfl import InputError
 from wzfl.compressors.bit_planes import design
+from wzfl.compressors.learned_slepian_wolf import LearnedSlepianWolf
 from wzfl.compressors.slepian_wolf import SlepianWolf
+from wzfl.compressors.slepian_wolf_trellis import SlepianWolfTrellis
 from wzfl.public import Public
 from wzfl.theory import gap_db, modulo_moments, posterior_energy
 
@@ -202,6 +206,23 @@ def test_blocks_of_one_coordinate_and_of_the_most_are_taken():
 def test_unusable_settings_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         SlepianWolf(**settings)
+
+
+@pytest.mark.parametrize("kind", [SlepianWolf, SlepianWolfTrellis, LearnedSlepianWolf])
+@pytest.mark.parametrize(("bitrate", "block"), [(2, 1), (2, 100), (0.3, 20), (16, 10)])
+@pytest.mark.parametrize("dim", [1000, 20_000])
+def test_blocks_are_long_enough_for_the_bitrate(kind, bitrate, block, dim):
+    """To the block that the refusal names, which is the least."""
+    updates, public = gaussian(dim, 0)[:1], Public(0, 0, (0,))
+    with pytest.raises(
+        InputError, match=f"block={block} is too short: .* set block to "
+    ) as refusal:
+        kind(bitrate, block=block).encode(updates, public)
+    least = int(re.search(r"set block to (\d+) or more", str(refusal.value))[1])
+    (payload,) = kind(bitrate, block=least).encode(updates, public)
+    assert len(payload) <= 1.02 * bitrate * dim / 8 + 24
+    with pytest.raises(InputError, match="is too short"):
+        kind(bitrate, block=least - 1).encode(updates, public)
 
 
 def test_a_last_block_that_is_shorter_is_filled_up():

@@ -33,6 +33,10 @@ from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import modulo_moments, posterior_energy
 
 _LARGEST_BLOCK = 2**20
+# Checksums of blocks may take so much of a payload, and those of a few blocks in any case: measured bits are
+# within 2 % of the bitrate, plus 24 bytes for a frame, a scale and these.
+_SHARE_OF_CHECKS = 0.02
+_FREE_CHECKS = 5
 _TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
 
 
@@ -56,7 +60,7 @@ class SlepianWolf:
     syndromes: Arikan, "Source Polarization", ISIT 2010.
 
     Attributes:
-        bitrate: bits per coordinate; two bytes of checksum per block are on top.
+        bitrate: bits per coordinate; two bytes of checksum per block are on top, 2 % at most.
         estimator: "plain", the middle of the cell, unbiased; or "posterior_mean" of a Gaussian residual,
             whose error is smaller but does not average out over clients.
         block: most coordinates of a block; longer blocks are nearer to the limit.
@@ -172,10 +176,16 @@ class SlepianWolf:
         return (scale.double() * code.cell).clamp_min(SMALLEST_CELL)
 
     def _code(self, dim: int) -> tuple[Allocation, Design]:
-        """Which coordinates are sent, and how a block of them is."""
+        """Which coordinates are sent, and how a block of them is; or an `InputError`."""
         budget = max(1, floor(dim * self.bitrate))
         count = min(dim, max(1, floor(budget / self.narrowest)))
         blocks = -(-count // self.block)
+        most = _FREE_CHECKS + int(_SHARE_OF_CHECKS * self.bitrate * dim / (8 * CHECK_BYTES))
+        if blocks > most:
+            raise InputError(
+                f"block={self.block} is too short: checksums of {blocks} blocks take more than 2 % of"
+                f" {dim} coordinates at {self.bitrate} bits; set block to {-(-count // most)} or more"
+            )
         size, share = -(-count // blocks), budget // blocks
         # Rotated gradients have energy in places whose distances are powers of two, as a polar code's are.
         return Allocation(dim, ((1, slice(0, count)),), shuffled=True), self._design(size, share)
