@@ -5,12 +5,11 @@
                   +---- public ----+  +-- side information (server only, never sent)
 
 A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. It leaves `updates`
-and `side` as they were: errors are measured against the updates after they were encoded. To add one:
-a file here, its class `for_nobody_too`, and a yaml of the same name in conf/compressor/. The tests find it
-there. Of its bitrate they
-know whether the yaml takes ${bitrate}, and that what its constructor refuses is out of range; if its bits
-depend on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once its format is
-final its payload to GOLDEN, as the skipped test says.
+and `side` as they were: errors are measured against the updates after they were encoded. To add one: a file
+here, its class `for_nobody_too`, and a yaml of the same name in conf/compressor/. The tests find it there.
+Of its bitrate they know whether the yaml takes ${bitrate}, and that what its constructor refuses is out of
+range; if its bits depend on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once
+its format is final its payload to GOLDEN, as the skipped test says.
 """
 
 from typing import Protocol, TypeGuard, runtime_checkable
@@ -56,6 +55,7 @@ class Compressor(Protocol):
         """Estimates `[clients, dim]` float32, on the device of `side` `[clients, dim]`.
 
         Raises:
+            InputError: `side` does not fit `public`, or is not finite where its values are used.
             PayloadError: a payload is not one that this compressor made for this client and round.
         """
         ...
