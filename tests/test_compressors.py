@@ -138,33 +138,6 @@ def test_torch_s_default_dtype_does_not_matter(build, updates, public, bitrate, 
     assert torch.equal(again, estimates)
 
 
-def test_no_clients_send_nothing(build, updates):
-    compressor, public, none = build(), Public(0, 1, ()), updates[:0]
-    assert compressor.encode(none, public) == []
-    for estimates in (
-        compressor.decode([], none, public),
-        compressor.decode([], none.double(), public),
-        *(
-            [compressor.encode_and_decode(none, public)[1]]
-            if isinstance(compressor, SelfReading)
-            else []
-        ),
-    ):
-        assert estimates.shape == (0, 1000)
-        assert estimates.dtype == torch.float32
-    if isinstance(compressor, SideInformed):
-        estimates, failed = compressor.decode_checked([], none, public)
-        assert estimates.shape == (0, 1000)
-        assert failed.shape == (0,)
-        assert failed.dtype == torch.bool
-    with pytest.raises(wzfl.InputError, match="got 3 updates for 0 clients"):
-        compressor.encode(updates, public)
-    with pytest.raises(wzfl.InputError, match="for 0 clients; got"):
-        compressor.decode([], updates, public)
-    with pytest.raises(wzfl.PayloadError, match="got 1 payloads for 0 clients"):
-        compressor.decode([b""], none, public)
-
-
 def test_side_information_of_another_shape_is_refused(build, updates, public):
     payloads = build().encode(updates, public)
     for side in (updates[:1], torch.cat([updates, updates[:1]]), updates[0], updates[None]):

@@ -129,3 +129,8 @@ def test_what_is_common_is_the_same_for_all_and_nobody_s_own(public):
     assert torch.equal(elsewhere.uniform("a", 50), rows[:1])
     later = Public(public.seed, public.round + 1, (99,)).common(1)
     assert not torch.equal(later.uniform("a", 50), rows[:1])
+
+
+def test_there_is_no_round_of_nobody():
+    with pytest.raises(InputError, match="of at least one client; got none"):
+        Public(0, 1, ())

@@ -100,10 +100,11 @@ def _delivered(
     public: Public,
 ) -> list[Exchanged]:
     """What comes of each payload, which may be lost or changed; who has no finite update sends none."""
-    senders = energy.isfinite().nonzero()[:, 0].tolist()
-    names = Public(public.seed, public.round, tuple(public.clients[row] for row in senders))
-    arrived = federation.channel.deliver([payloads[row] for row in senders], names)
-    candidates = dict(zip(senders, arrived, strict=True))
+    candidates: dict[int, tuple[bytes, ...]] = {}
+    if senders := energy.isfinite().nonzero()[:, 0].tolist():
+        names = Public(public.seed, public.round, tuple(public.clients[row] for row in senders))
+        arrived = federation.channel.deliver([payloads[row] for row in senders], names)
+        candidates = dict(zip(senders, arrived, strict=True))
     parts = []
     for row in range(len(payloads)):
         own = slice(row, row + 1)

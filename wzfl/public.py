@@ -48,8 +48,8 @@ class Public:
             scale by (`measured_scale`); None where it has not. Compressors are given scales instead.
 
     Raises:
-        InputError: seed, round or an id is not an integer of 64 bits; scales, plans or sketches do not
-            match the clients; a scale is negative or not finite; or a plan is not bytes.
+        InputError: there is no client; seed, round or an id is not an integer of 64 bits; scales, plans
+            or sketches do not match the clients; a scale is negative or not finite; or a plan is not bytes.
     """
 
     seed: int
@@ -63,6 +63,10 @@ class Public:
 
     def __post_init__(self) -> None:
         seed, round, clients = self._integers()
+        if not clients:
+            raise InputError(
+                "Public is of at least one client; got none, of whom nothing is to code"
+            )
         scale = torch.zeros(len(clients), dtype=torch.float32) if self.scale is None else self.scale
         if not isinstance(scale, Tensor):
             raise InputError(

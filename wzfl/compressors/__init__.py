@@ -6,10 +6,10 @@
 
 A compressor is a frozen dataclass of hyperparameters that keeps nothing between calls. It leaves `updates`
 and `side` as they were: errors are measured against the updates after they were encoded. To add one: a file
-here, its class `for_nobody_too`, and a yaml of the same name in conf/compressor/. The tests find it there.
-Of its bitrate they know whether the yaml takes ${bitrate}, and that what its constructor refuses is out of
-range; if its bits depend on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once
-its format is final its payload to GOLDEN, as the skipped test says.
+here, and a yaml of the same name in conf/compressor/. The tests find it there. Of its bitrate they know
+whether the yaml takes ${bitrate}, and that what its constructor refuses is out of range; if its bits depend
+on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once its format is final its
+payload to GOLDEN, as the skipped test says.
 """
 
 from typing import Protocol, TypeGuard, runtime_checkable

@@ -16,7 +16,6 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.values import values_from_bytes, values_size, values_to_bytes
 from wzfl.errors import PayloadError
 from wzfl.norms import largest_magnitudes
@@ -25,7 +24,6 @@ from wzfl.public import Public
 _LARGEST = torch.finfo(torch.bfloat16).max
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class Cast:
     """Each coordinate rounded to the nearest bfloat16 or float16. Biased by at most that rounding.

@@ -20,7 +20,6 @@ from wzfl.compressors.envelope import (
     open_parts,
     seal_parts,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.errors import InputError
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
@@ -28,7 +27,6 @@ from wzfl.rotation import rotate, rotate_back
 _RANGE_BYTES = 4
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class Correlated:
     """Stochastic rounding whose thresholds are spread evenly over the clients of a cohort. Unbiased.

@@ -9,14 +9,12 @@ from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_parts, usable
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
 _LOWEST_EXPONENT = -127  # of the ladder; one byte reaches 128, above all of float32
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class DAQ:
     """Sends whether each coordinate is above a shared threshold u, uniform on [-M, M]. Unbiased.

@@ -22,7 +22,6 @@ from wzfl.compressors.envelope import (
     unchecked,
     unchecked_parts,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.host import Arrivals, numbers_to_device
 from wzfl.kernels.quantize import lookup_row, nearest_row
 from wzfl.norms import energies
@@ -33,7 +32,6 @@ from wzfl.theory import lloyd_max, lloyd_max_distortion
 _SCALE_BYTES = 4
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class Eden:
     """Rotates, rounds to the Gaussian Lloyd-Max codebook Q, and sends one scale.

@@ -20,14 +20,12 @@ from wzfl.compressors.envelope import (
     open_parts,
     seal_parts,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 
 _RANGE_BYTES = 8
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class StochasticKLevel:
     """Rotates, and rounds stochastically to k = 2**bits levels from the smallest to the largest value.

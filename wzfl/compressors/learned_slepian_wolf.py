@@ -18,7 +18,6 @@ from wzfl.compressors.envelope import (
     seal_rows,
     usable,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.plane_plan import Plan, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
 from wzfl.compressors.slepian_wolf import SlepianWolf, check_block
@@ -29,7 +28,6 @@ from wzfl.residual_model import ResidualModel
 _SHORTEST = 2**10  # vectors below it tell too little of their distribution
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class LearnedSlepianWolf:
     """Rounds with dither, and sends of the cell numbers' bits what the server can not guess.

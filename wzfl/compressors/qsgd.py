@@ -24,7 +24,6 @@ from wzfl.compressors.envelope import (
     seal_parts,
     unchecked,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.values import restored
 from wzfl.errors import InputError
 from wzfl.kernels.quantize import levels_row
@@ -34,7 +33,6 @@ _NORM_BITS = 32
 _FUSED_BUCKETS = [2**power for power in range(5, 13)]
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class QSGD:
     """Unbiased: each coordinate rounds stochastically to one of 2s + 1 multiples of its bucket's norm.

@@ -20,7 +20,6 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.elias import CODES, LARGEST, decode, encode, lengths_by_digits
 from wzfl.errors import PayloadError
 from wzfl.kernels import elias as kernel
@@ -31,7 +30,6 @@ _DENSE = 2**32 - 1
 _SEARCH_STEPS = 40
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class QSGDElias:
     """|x| sign(x_j) xi_j, xi_j the stochastic rounding of |x_j|/|x| to multiples of 1/s.

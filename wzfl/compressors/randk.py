@@ -17,7 +17,6 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.values import (
     check_value_bits,
     scale_bits,
@@ -28,7 +27,6 @@ from wzfl.compressors.values import (
 from wzfl.public import Public
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class RandK:
     """k random coordinates, scaled by dim/k; the rest decode to zero. Unbiased.

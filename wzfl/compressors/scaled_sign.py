@@ -15,13 +15,11 @@ from wzfl.compressors.envelope import (
     open_parts,
     seal_parts,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.public import Public
 
 _SCALE_BYTES = 4
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class ScaledSign:
     """sign(x) |x|_1 / dim. Biased; its errors are meant to be fed back (EF-signSGD).

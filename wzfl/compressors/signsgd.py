@@ -7,11 +7,9 @@ from torch import Tensor
 
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
 from wzfl.compressors.envelope import check_sizes, dim_of, open_rows, seal_rows, unchecked
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.public import Public
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class SignSGD:
     """The signs of the update, -1 or +1; magnitudes are lost, the server takes a majority vote.

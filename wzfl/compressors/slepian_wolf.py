@@ -24,7 +24,6 @@ from wzfl.compressors.envelope import (
     usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.syndromes import CHECK_BYTES, checks, stored_checks
 from wzfl.errors import InputError
 from wzfl.norms import rms
@@ -40,7 +39,6 @@ _FREE_CHECKS = 5
 _TURNS = 2  # of the rotation: the decoder trusts that what it sees is Gaussian
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class SlepianWolf:
     """Rotates, rounds with dither, and sends of every bit of the cell numbers only what is not expected.

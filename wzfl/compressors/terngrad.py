@@ -19,7 +19,6 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_rows,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.entropy import decode_positions, encode_positions
 from wzfl.errors import InputError, PayloadError
 from wzfl.public import Public
@@ -29,7 +28,6 @@ _TRITS_PER_BYTE = 5  # 3**5 = 243 of 256: 1.6 bits each
 _POWERS = np.array([81, 27, 9, 3, 1], dtype=np.uint8)
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class TernGrad:
     """s sign(x) b, where b is 1 with probability |x|/s and s is the bucket's largest magnitude.

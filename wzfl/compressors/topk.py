@@ -19,7 +19,6 @@ from wzfl.compressors.envelope import (
     open_rows,
     seal_parts,
 )
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.values import (
     check_value_bits,
     scale_bits,
@@ -36,7 +35,6 @@ from wzfl.theory import log2_binomial
 from wzfl.threads import in_threads
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class TopK:
     """The k coordinates of largest magnitude; the rest decode to zero. Biased.

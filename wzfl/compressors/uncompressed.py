@@ -6,11 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from wzfl.compressors.envelope import open_floats, seal_floats
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.public import Public
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class Uncompressed:
     """The update as it is, 32 bits per coordinate: the baseline of every comparison."""

@@ -26,7 +26,6 @@ from wzfl.compressors.envelope import (
     usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
-from wzfl.compressors.nobody import for_nobody_too
 from wzfl.compressors.overflow import CHECK_BYTES, OverflowCheck, covered
 from wzfl.errors import InputError, PayloadError
 from wzfl.host import Arrivals, ask
@@ -36,7 +35,6 @@ from wzfl.rotation import rotate, rotate_back
 from wzfl.theory import posterior_energy
 
 
-@for_nobody_too
 @dataclass(frozen=True)
 class WynerZiv:
     """Rotates, rounds, and sends indices modulo 2**bits; decodes to the candidate nearest to `side`.
