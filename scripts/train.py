@@ -141,7 +141,7 @@ def _summary(run: Prepared, partial: PartialRun) -> dict[str, Any]:
         "population": len(run.federation.shards),
         "bitrate": compressor.bitrate,
         "client_floats": dim if isinstance(compressor, ClientMemory) else 0,
-        "wall_seconds": partial.total("seconds"),
+        "wall_seconds": partial.seconds(),
     }
 
 

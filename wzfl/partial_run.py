@@ -108,9 +108,9 @@ class PartialRun:
         """The rounds that are written."""
         return cast(list[dict[str, float]], load_rounds(self.path).to_dict("records"))
 
-    def total(self, column: str) -> float:
-        """The sum over all rounds that are written."""
-        return float(load_rounds(self.path)[column].sum())
+    def seconds(self) -> float:
+        """All that rounds took which are written."""
+        return float(load_rounds(self.path).seconds.sum())
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
         """Makes the run a finished one."""

@@ -198,7 +198,7 @@ class Public:
         ]
 
     @property
-    def is_planned(self) -> list[bool]:
+    def has_scale(self) -> list[bool]:
         """For each client whether the server plans a scale for it."""
         return [scale > 0 for scale in self._scales]
 

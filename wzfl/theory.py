@@ -110,21 +110,19 @@ def posterior_energy(levels: int, reach: float, residual: float = 1.0) -> float:
     return float((density * mean**2).mean() * period)
 
 
-def modulo_distortion(
-    levels: int, reach: float, rounding: str, residual: float = 1.0, estimator: str = "plain"
-) -> float:
-    """Mean squared error per coordinate, overflows included, for a residual N(0, residual**2).
+def modulo_distortion(levels: int, reach: float, rounding: str, estimator: str = "plain") -> float:
+    """Mean squared error per coordinate, overflows included, for a residual N(0, 1).
 
     `reach` and the result are in units of the scale and its square. Estimators: "plain" takes the
     candidate nearest to the side information, "wiener" shrinks its distance for the least error,
-    "posterior_mean" is E[r | symbol]. The shrunk ones are given for residual 1, which they assume.
+    "posterior_mean" is E[r | symbol].
     """
     if estimator == "posterior_mean":
         return 1 - posterior_energy(levels, reach)
-    energy, correlation, _ = modulo_moments(levels, reach, rounding, residual)
+    energy, correlation, _ = modulo_moments(levels, reach, rounding)
     if estimator == "wiener":
         return 1 - correlation**2 / energy
-    return residual**2 - 2 * correlation + energy
+    return 1 - 2 * correlation + energy
 
 
 @lru_cache

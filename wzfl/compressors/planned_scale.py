@@ -17,7 +17,7 @@ def chosen(own: Callable[[Tensor], Tensor], public: Public) -> tuple[Tensor, lis
     `own` gives those of the rows that it is given the numbers of.
     """
     told = [b""] * len(public.clients)
-    alone = [row for row, known in enumerate(public.is_planned) if not known]
+    alone = [row for row, known in enumerate(public.has_scale) if not known]
     if not alone:
         return public.scale, told
     rows, scale = torch.tensor(alone, device=public.scale.device), public.scale.clone()
@@ -35,7 +35,7 @@ def read(
     Raises:
         PayloadError: a body is not of its size, or a scale is not finite.
     """
-    starts = [0 if known else _OWN_SCALE_BYTES for known in public.is_planned]
+    starts = [0 if known else _OWN_SCALE_BYTES for known in public.has_scale]
     check_sizes(bodies, [start + size for start in starts])
     scale = public.scale.clone()
     for row, (body, start) in enumerate(zip(bodies, starts, strict=True)):

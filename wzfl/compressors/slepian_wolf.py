@@ -121,7 +121,7 @@ class SlepianWolf:
         sizes = [CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
         told, syndromes = split(rest, sizes)
-        if not all(public.is_planned):
+        if not all(public.has_scale):
             side = side * (public.scale > 0)[:, None]
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)

@@ -139,7 +139,7 @@ class WynerZiv:
         dim = side.shape[1]
         allocation = self._allocation(dim)
         bodies = unchecked_rows(self, payloads, dim, public)
-        planned = all(public.is_planned)
+        planned = all(public.has_scale)
         if not planned:
             side = side * (public.scale > 0)[:, None]
         # A GPU computes while the host reads payloads, and checks them; an own scale is not used unchecked.
