@@ -21,15 +21,13 @@ _KILLED = {
     *("UncompletedJobError", "WorkerCrashedError"),
 }
 
-# Where libraries refuse by a ValueError what a command line asks of them, by module and function, and
-# what to ask instead.
+# Where libraries refuse by a ValueError what a command line asks of them, and what to ask instead.
 _REFUSALS = {
-    ("hydra._internal.utils", "_run_hydra"): "see --hydra-help",
-    (
-        "hydra._internal.defaults_list",
-        "__init__",
-    ): "null is no choice of a group; --help lists those there are",
-    ("joblib._parallel_backends", "effective_n_jobs"): (
+    "hydra._internal.utils._run_hydra": "see --hydra-help",
+    "hydra._internal.defaults_list.__init__": (
+        "null is no choice of a group; --help lists those there are"
+    ),
+    "joblib._parallel_backends.effective_n_jobs": (
         "hydra.launcher.n_jobs must be at least 1, or -1 for all cores"
     ),
 }
@@ -58,10 +56,10 @@ def run_command(main: Callable[[], object]) -> None:
         sys.exit(1)
 
 
-def _raised_in(error: Exception) -> tuple[str, str]:
+def _raised_in(error: Exception) -> str:
     """Module and function."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals["__name__"], frame.f_code.co_name
+    return f"{frame.f_globals['__name__']}.{frame.f_code.co_name}"
 
 
 def _told(error: Exception) -> str:
