@@ -44,6 +44,17 @@ def test_an_empty_body_in_any_kind_of_bytes_opens(kind):
     assert bytes(unseal(empty, 3, 0, b"")) == b""
 
 
+@pytest.mark.parametrize(
+    "view",
+    [memoryview(bytes(80))[::2], memoryview(bytes(80)).cast("f")],
+    ids=["with gaps", "of floats"],
+)
+def test_a_memoryview_of_something_else_is_none(view):
+    message = r"^a payload is bytes; got a memoryview of something else$"
+    with pytest.raises(PayloadError, match=message):
+        unseal(view, 3, 0, b"")
+
+
 def test_every_flipped_bit_is_noticed(payload):
     for position in range(8 * len(payload)):
         damaged = bytearray(payload)

@@ -225,6 +225,12 @@ def test_blocks_are_long_enough_for_the_bitrate(kind, bitrate, block, dim):
         kind(bitrate, block=least - 1).encode(updates, public)
 
 
+def test_checksums_are_two_in_a_hundred_bytes_and_five():
+    """Of 5 000 bytes 100 are 50 checksums: of 55 blocks 364 coordinates each."""
+    with pytest.raises(InputError, match="set block to 364 or more"):
+        SlepianWolf(2, block=100).encode(gaussian(20_000, 0)[:1], Public(0, 0, (0,)))
+
+
 def test_a_last_block_that_is_shorter_is_filled_up():
     compressor, dim, scale = SlepianWolf(3, block=16), 50, 0.1  # four blocks of 13
     updates = gaussian(dim, 0)
