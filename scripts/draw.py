@@ -42,8 +42,10 @@ def draw(preset: Preset, skipped: dict[str, str]) -> Path | None:
     else:
         report_path = _draw_sweeps(preset, skipped)
     if not report_path and not vectors:
+        reasons = "".join(f"\n{name}: {reason}" for name, reason in skipped.items())
         sys.exit(
             f"error: no finished experiments in {preset.results_dir}; run `{preset.command}` first"
+            f"{reasons}"
         )
     if report_path:
         preset.track(report_path)

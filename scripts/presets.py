@@ -1,6 +1,7 @@
 """What conf/reproduce.yaml lists, and the arguments that say which of it."""
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def experiments_of(name: str) -> list[dict[str, Any]]:
 def command(name: str) -> str:
     """What reproduces a preset; make has targets of those that come with it."""
     target = "reproduce" if name == _DEFAULT else name
-    targets = (conf_dir().parent / "Makefile").read_text().split()
+    makefile = (conf_dir().parent / "Makefile").read_text()
+    targets = " ".join(re.findall(r"^([a-z -]+):", makefile, re.MULTILINE)).split()
     return f"make {target}" if target in targets else f"python scripts/reproduce.py --preset {name}"
 
 

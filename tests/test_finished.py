@@ -7,6 +7,7 @@ import presets
 import pytest
 import reproduce
 import step_sizes
+from filelock import FileLock, Timeout
 from presets import Preset, experiments_of
 from test_report import write_run
 
@@ -100,6 +101,8 @@ def test_runs_that_share_compressor_bitrate_and_seed_are_not_averaged(tmp_path, 
     )
     assert "differ in lr; sweep that under names of its own (sweep=...)" in text
     assert set(read_table(tmp_path / "runs.csv").sweep) == {"other"}
+    with pytest.raises(SystemExit, match="mine: has 4 runs that share compressor"):
+        draw.draw(preset_of(tmp_path, entries[0]), {})
 
 
 @pytest.mark.parametrize("name", ["runs.csv", "rounds.csv.gz", "methods.csv"])
@@ -180,10 +183,7 @@ def test_who_has_to_wait_is_told_so(tmp_path, capsys, monkeypatch):
     def acquire(self, timeout=-1):
         asked.append(timeout)
         if timeout == 0:
-            raise TimeoutLock(str(lock))
-
-    from filelock import FileLock
-    from filelock import Timeout as TimeoutLock
+            raise Timeout(str(lock))
 
     monkeypatch.setattr(FileLock, "acquire", acquire)
     with locked(lock, "waiting"):
@@ -194,4 +194,5 @@ def test_who_has_to_wait_is_told_so(tmp_path, capsys, monkeypatch):
 def test_a_preset_is_called_by_the_command_that_there_is():
     assert presets.command("default") == "make reproduce"
     assert presets.command("smoke") == "make smoke"
+    assert presets.command("of") == "python scripts/reproduce.py --preset of"  # a word, no target
     assert presets.command("mine") == "python scripts/reproduce.py --preset mine"

@@ -38,7 +38,7 @@ def check_sweep() -> None:
 
 
 def stay_with_sweep() -> None:
-    """Of one of several: it ends with the process that started it, and is in the sweep's folder."""
+    """Of one of several: it ends with the process that started it, and works where that was started."""
     if side_by_side():
         exit_with_parent()
         os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's processes may start elsewhere
