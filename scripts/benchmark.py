@@ -27,8 +27,8 @@ from wzfl.config import compressor_names
 from wzfl.environment import describe_environment
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS
-from wzfl.plots import save
 from wzfl.products import library
+from wzfl.reporting.plots import save
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"

@@ -36,9 +36,9 @@ from wzfl.environment import compute_deterministically, describe_environment, ke
 from wzfl.errors import InputError
 from wzfl.federation import Federation, State
 from wzfl.host import to_device
-from wzfl.markdown import table as as_table
 from wzfl.public import Public
-from wzfl.report import generated_by
+from wzfl.reporting.markdown import table as as_table
+from wzfl.reporting.report import generated_by
 from wzfl.simulation import run_round
 
 BITRATES = {"wyner_ziv": (1, 2, 4)}

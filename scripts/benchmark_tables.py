@@ -9,8 +9,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.markdown import values
-from wzfl.plots import in_order, label, look, style
+from wzfl.reporting.markdown import values
+from wzfl.reporting.plots import in_order, label, look, style
 
 PEERS = ("fedjax", "pfl", "flower")
 WORKLOADS = {

@@ -27,7 +27,7 @@ from run_command import run_command
 
 from wzfl.environment import describe_environment
 from wzfl.errors import InputError
-from wzfl.markdown import table
+from wzfl.reporting.markdown import table
 from wzfl.results import CLIENTS, ROUNDS
 
 TRAIN = Path(__file__).parent / "train.py"

@@ -9,8 +9,8 @@ from presets import Preset, overrides
 from sweep_size import asked_of, count
 
 from wzfl.config import conf_dir
+from wzfl.reporting.summary import load_sweep, load_tables, save_tables
 from wzfl.results import SweepFolder
-from wzfl.summary import load_sweep, load_tables, save_tables
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]  # of runs and rounds
 

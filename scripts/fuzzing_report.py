@@ -72,7 +72,7 @@ def _write(
     groups: dict[str, dict[Path, Any]],
     listed: dict[Path, Any],
 ) -> None:
-    from wzfl.markdown import table, values
+    from wzfl.reporting.markdown import table, values
 
     hours, of_core = rows.seconds.sum() / 3600, rows.cpu_seconds.sum() / 3600
     path = RESULTS.with_suffix(".md")

@@ -24,8 +24,8 @@ from run_command import run_command
 
 from wzfl.environment import git_commit
 from wzfl.errors import InputError
-from wzfl.markdown import table
-from wzfl.report import generated_by
+from wzfl.reporting.markdown import table
+from wzfl.reporting.report import generated_by
 
 TABLES = ("runs.csv", "methods.csv", "rounds.csv.gz")
 _OF_THE_OCCASION = ["wall_seconds", "git_commit"]

@@ -28,9 +28,9 @@ import train
 from hydra.plugins.sweeper import Sweeper
 
 from wzfl.environment import compute_deterministically, git_commit
-from wzfl.report import generated_by
+from wzfl.reporting.report import generated_by
+from wzfl.reporting.summary import load_sweep
 from wzfl.results import ROUNDS, load_rounds
-from wzfl.summary import load_sweep
 
 _SWEEP = ("experiment=smoke", "hydra/launcher=basic", "checkpoint_every=3")
 _TIMES = ["wall_seconds"]

@@ -13,15 +13,15 @@ import pandas as pd
 from finished import load_finished
 from presets import Preset, parse_preset
 
-from wzfl.correlation import (
+from wzfl.reporting.correlation import (
     correlation_report,
     load_history,
     load_history_rounds,
     rounds_of,
     save_rounds,
 )
-from wzfl.correlation_plots import history_by_policy
-from wzfl.plots import save
+from wzfl.reporting.correlation_plots import history_by_policy
+from wzfl.reporting.plots import save
 
 _FIGURE = "history_by_policy"
 

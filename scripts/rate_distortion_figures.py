@@ -6,11 +6,11 @@ from typing import Any
 from omegaconf import DictConfig
 from sweep_progress import SweepCallback
 
-from wzfl.plots import save
 from wzfl.rate_distortion import load_table
-from wzfl.rate_distortion_plots import rate_distortion
-from wzfl.rate_distortion_report import rate_distortion_report
-from wzfl.report import figures_section
+from wzfl.reporting.plots import save
+from wzfl.reporting.rate_distortion_plots import rate_distortion
+from wzfl.reporting.rate_distortion_report import rate_distortion_report
+from wzfl.reporting.report import figures_section
 
 TABLE = "rate_distortion.csv"
 

@@ -15,8 +15,8 @@ import pandas as pd
 from coverage import Coverage
 
 from wzfl.environment import git_commit
-from wzfl.markdown import table
-from wzfl.report import generated_by
+from wzfl.reporting.markdown import table
+from wzfl.reporting.report import generated_by
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import pandas as pd
 from finished import load_finished, save_finished
 from presets import Preset
 
-from wzfl.tuning import tuning_losses, tuning_report
+from wzfl.reporting.tuning import tuning_losses, tuning_report
 
 
 def report_step_sizes(preset: Preset, skipped: dict[str, str]) -> Path | None:

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from wzfl.claims import claims_section, differences
-from wzfl.summary import Sweep
+from wzfl.reporting.claims import claims_section, differences
+from wzfl.reporting.summary import Sweep
 
 BITRATES = (0.5, 1.0)
 

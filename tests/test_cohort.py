@@ -7,10 +7,9 @@ from torch.nn import functional
 from torch.nn.utils import parameters_to_vector
 
 import wzfl.cohort
-import wzfl.layers
-from wzfl import shared_pass
+import wzfl.cohort.layers
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, plain_update
-from wzfl.cohort import Cohort
+from wzfl.cohort import Cohort, shared_pass
 from wzfl.models import Model, cnn, logistic, mlp, resnet
 
 SHAPE = (2, 8, 8)
@@ -181,7 +180,7 @@ def test_convolutions_of_any_shape_have_the_gradients_of_autograd(channels, sett
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_a_step_in_place_is_that_of_autograd(monkeypatch, l2, fast):
     """Whichever way convolutions take; their input gradients are of the weights before the step."""
-    monkeypatch.setattr(wzfl.layers, "is_faster", lambda layer, x: fast)
+    monkeypatch.setattr(wzfl.cohort.layers, "is_faster", lambda layer, x: fast)
     torch.manual_seed(0)
     network = nn.Sequential(
         *(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Conv2d(3, 4, 3, padding=1, bias=False)),

@@ -10,9 +10,9 @@ from presets import Preset
 from test_report import write_run
 
 from wzfl.client_records import CLIENT_COLUMNS
-from wzfl.correlation import load_history, rounds_of
-from wzfl.correlation_plots import history_by_policy
 from wzfl.errors import InputError
+from wzfl.reporting.correlation import load_history, rounds_of
+from wzfl.reporting.correlation_plots import history_by_policy
 from wzfl.results import CLIENTS
 
 # By policy: error of side information, scale over the residual's true RMS (0: coded alone), failures.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wzfl.summary import load_sweep
+from wzfl.reporting.summary import load_sweep
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wzfl.end_labels import End, label_ends, spread
+from wzfl.reporting.end_labels import End, label_ends, spread
 
 
 @given(st.lists(st.floats(-1, 2), max_size=12))

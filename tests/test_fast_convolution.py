@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from wzfl.fast_convolution import FastConvolution, is_faster
+from wzfl.cohort.fast_convolution import FastConvolution, is_faster
 from wzfl.models import cnn
 
 

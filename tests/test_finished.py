@@ -12,8 +12,8 @@ from presets import Preset, experiments_of
 from test_report import write_run
 
 from wzfl import InputError
+from wzfl.reporting.summary import load_tables
 from wzfl.results import SweepFolder, locked
-from wzfl.summary import load_tables
 from wzfl.tables import read_table, save_table
 
 ENTRY = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}

@@ -90,15 +90,18 @@ def test_side_information_sees_no_compressor():
     assert ours("history.py") == set()
 
 
-def test_figures_see_frames_only():
-    assert ours("intervals.py") == set()
-    assert ours("plots.py") == {"end_labels", "intervals"}
-    assert ours("end_labels.py") == set()
-    assert ours("error_plots.py") == {"intervals", "plots"}
-    assert ours("condition_plots.py") == {"conditions", "end_labels", "intervals", "plots"}
-    assert ours("conditions.py") == set()
-    assert ours("correlation_plots.py") == {"intervals", "plots"}
-    assert ours("rate_distortion_plots.py") <= {"end_labels", "plots", "theory"}
+def test_reports_see_tables_only():
+    allowed = {"errors", "reporting", "results", "tables", "theory"}
+    for path in (PACKAGE / "reporting").glob("*.py"):
+        assert ours(f"reporting/{path.name}") <= allowed, path
+        if path.stem.endswith("plots"):
+            assert ours(f"reporting/{path.name}") <= {"reporting", "theory"}, path
+
+
+def test_nothing_but_scripts_sees_reports():
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "reporting":
+            assert "wzfl.reporting" not in imports(path), path
 
 
 def test_hydra_and_wandb_stay_at_the_edge():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wzfl.intervals import kind_of_interval, mean_interval, means_by, paired_difference
+from wzfl.reporting.intervals import kind_of_interval, mean_interval, means_by, paired_difference
 
 
 def test_of_three_values_the_interval_is_their_range():

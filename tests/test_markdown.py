@@ -1,6 +1,6 @@
 import pytest
 
-from wzfl import markdown
+from wzfl.reporting import markdown
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import yaml
 
 import wzfl
 from wzfl.config import compressor_names, conf_dir
-from wzfl.plots import save
 from wzfl.rate_distortion import COLUMNS, KEY, load_table, measure, merge_row
-from wzfl.rate_distortion_plots import rate_distortion as figure_of
+from wzfl.reporting.plots import save
+from wzfl.reporting.rate_distortion_plots import rate_distortion as figure_of
 from wzfl.sources import Gaussian, Lognormal, Recorded, Sparse, save_recording
 from wzfl.theory import best_reach, gap_db, modulo_distortion
 

@@ -16,20 +16,18 @@ import yaml
 from presets import Preset, experiments_of
 
 import wzfl
-from wzfl.claims import differences
-from wzfl.condition_plots import accuracy_by_condition
-from wzfl.condition_report import condition_section
-from wzfl.conditions import CONDITIONS
 from wzfl.config import compressor_names
-from wzfl.downlink_report import downlink_section
-from wzfl.error_report import error_section
 from wzfl.partial_run import COLUMNS, PartialRun
-from wzfl.plots import against_bits, by_bitrate, look, save
 from wzfl.rate_distortion import measure, merge_row
-from wzfl.report import report
-from wzfl.results import RunFolder, SweepFolder
-from wzfl.sources import Gaussian
-from wzfl.summary import (
+from wzfl.reporting.claims import differences
+from wzfl.reporting.condition_plots import accuracy_by_condition
+from wzfl.reporting.condition_report import condition_section
+from wzfl.reporting.conditions import CONDITIONS
+from wzfl.reporting.downlink_report import downlink_section
+from wzfl.reporting.error_report import error_section
+from wzfl.reporting.plots import against_bits, by_bitrate, look, save
+from wzfl.reporting.report import report
+from wzfl.reporting.summary import (
     METHOD,
     Sweep,
     best_by_compressor,
@@ -40,7 +38,9 @@ from wzfl.summary import (
     save_tables,
     target_accuracy,
 )
-from wzfl.verdicts import bits_verdict
+from wzfl.reporting.verdicts import bits_verdict
+from wzfl.results import RunFolder, SweepFolder
+from wzfl.sources import Gaussian
 
 CLIENTS, DIM, ROUNDS = 4, 100, 3
 # compressor, bitrate, final accuracies of two seeds; the accuracy of round r is final * r / 3

@@ -8,9 +8,9 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.nn import functional
 
-from wzfl import InputError, metrics, prepared, shared_pass
+from wzfl import InputError, metrics, prepared
 from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
-from wzfl.cohort import Cohort
+from wzfl.cohort import Cohort, shared_pass
 from wzfl.datasets import digits
 from wzfl.ledger import BitLedger
 from wzfl.metrics import evaluate, relative_error

@@ -11,8 +11,8 @@ from presets import Preset, experiments_of
 from test_report import write_run
 
 from wzfl.config import conf_dir, step_size
-from wzfl.summary import load_sweep
-from wzfl.tuning import _loss, best_step_sizes, tuning_losses
+from wzfl.reporting.summary import load_sweep
+from wzfl.reporting.tuning import _loss, best_step_sizes, tuning_losses
 
 TUNE = Path(step_sizes.__file__).parents[1] / "results" / "tune"
 _MNIST_IID = [f"accuracy_mnist_iid_{batch}" for batch in (64, 600, "full")]

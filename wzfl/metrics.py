@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wzfl import shared_pass
+from wzfl.cohort import shared_pass
 from wzfl.models import Model
 from wzfl.norms import energies, squared_distances
 from wzfl.threads import in_threads

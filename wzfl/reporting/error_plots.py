@@ -7,8 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.intervals import BASELINE, means_by
-from wzfl.plots import in_order, label, look, means_of, style, unique_handles
+from wzfl.reporting.intervals import BASELINE, means_by
+from wzfl.reporting.plots import in_order, label, look, means_of, style, unique_handles
 
 _NAMES = {"nmse": "estimate", "side_information_error": "side information"}
 
@@ -16,9 +16,9 @@ _NAMES = {"nmse": "estimate", "side_information_error": "side information"}
 def errors_by_round(settings: Sequence[tuple[str, pd.DataFrame]], column: str) -> Figure:
     """Relative squared errors by round; a column of panels per setting, a row per bitrate.
 
-    Each setting is a title and its rounds, of `wzfl.summary`; `column` is "nmse", of estimates, or
+    Each setting is a title and its rounds, of `wzfl.reporting.summary`; `column` is "nmse", of estimates, or
     "side_information_error", of what the server expected. Lines are means over clients and seeds, bands
-    the intervals of `wzfl.intervals`.
+    the intervals of `wzfl.reporting.intervals`.
     """
     style()
     shown = [(title, rounds[rounds.compressor != BASELINE]) for title, rounds in settings]

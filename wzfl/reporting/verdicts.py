@@ -4,9 +4,15 @@ from typing import Any
 
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.intervals import BASELINE
-from wzfl.summary import Sweep, best_by_compressor, bits_to_target, informed, target_accuracy
+from wzfl.reporting import markdown
+from wzfl.reporting.intervals import BASELINE
+from wzfl.reporting.summary import (
+    Sweep,
+    best_by_compressor,
+    bits_to_target,
+    informed,
+    target_accuracy,
+)
 
 
 def bits_verdict(sweep: Sweep) -> str:

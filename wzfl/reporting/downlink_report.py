@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.intervals import BASELINE
-from wzfl.plots import in_order, label
-from wzfl.summary import Sweep
+from wzfl.reporting import markdown
+from wzfl.reporting.intervals import BASELINE
+from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.summary import Sweep
 
 _TEXT = """\
 Weights go down as float32, {weights} per client and round; no compressor saves there. Beside them some \

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from wzfl.intervals import BASELINE, mean_interval
+from wzfl.reporting.intervals import BASELINE, mean_interval
 from wzfl.results import SweepFolder, load_config, load_metadata, load_rounds
 from wzfl.tables import read_table, save_table
 
@@ -35,7 +35,7 @@ class Sweep:
         title: one line that says what was trained.
         runs, rounds, methods: frames of `load_sweep` and `methods`.
         shows: "accuracy", "loss", "error" of updates, "conditions", or "reference" (float32 alone).
-        varies: the condition that "conditions" is about, a key of `wzfl.conditions.CONDITIONS`.
+        varies: the condition that "conditions" is about, a key of `wzfl.reporting.conditions.CONDITIONS`.
     """
 
     name: str

@@ -8,10 +8,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.conditions import CONDITIONS, called, heading, values_of
-from wzfl.end_labels import End, label_ends
-from wzfl.intervals import means_by
-from wzfl.plots import explain_marks, in_order, look, marked, means_of, style
+from wzfl.reporting.conditions import CONDITIONS, called, heading, values_of
+from wzfl.reporting.end_labels import End, label_ends
+from wzfl.reporting.intervals import means_by
+from wzfl.reporting.plots import explain_marks, in_order, look, marked, means_of, style
 
 _PANELS_PER_ROW = 3
 _APART = 0.2  # between compressors at a value without an order, in distances between values
@@ -20,9 +20,9 @@ _APART = 0.2  # between compressors at a value without an order, in distances be
 def accuracy_by_condition(settings: Sequence[tuple[str, str, pd.DataFrame]]) -> Figure:
     """Final accuracy by what was varied, a panel per title, condition and its runs.
 
-    Means over seeds; bars are the intervals of `wzfl.intervals`; none where a run diverged. A compressor
-    that ran under one value alone is a line across. Values without an order have no lines between them;
-    there compressors stand side by side.
+    Means over seeds; bars are the intervals of `wzfl.reporting.intervals`; none where a run diverged. A
+    compressor that ran under one value alone is a line across. Values without an order have no lines
+    between them; there compressors stand side by side.
     """
     style()
     columns = min(len(settings), _PANELS_PER_ROW)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from wzfl.intervals import means_by
-from wzfl.plots import means_of, style, unique_handles
+from wzfl.reporting.intervals import means_by
+from wzfl.reporting.plots import means_of, style, unique_handles
 
 # Okabe & Ito's colours, and dashes, by policy.
 _STYLES: dict[str, tuple[str, str]] = {
@@ -35,7 +35,7 @@ _NEUTRAL = {"side_information_error": 1.0, "scale_ratio": 1.0}  # ratios, on log
 def history_by_policy(settings: Mapping[str, pd.DataFrame]) -> Figure:
     """Error and cosine of side information, and scales against true ones, by round.
 
-    A column of panels per title and its frame of `wzfl.correlation.rounds_of`. Lines are means over
+    A column of panels per title and its frame of `wzfl.reporting.correlation.rounds_of`. Lines are means over
     clients and seeds, bands the intervals of the clients' means over seeds.
     """
     style()

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.plots import in_order, label
-from wzfl.report import tables_report
-from wzfl.summary import LAST_ROUNDS, METHOD
+from wzfl.reporting import markdown
+from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.report import tables_report
+from wzfl.reporting.summary import LAST_ROUNDS, METHOD
 
 _INTRODUCTION = """\
 Training losses, the mean over the last ten rounds of one run, by the server's step size: the same few for \
@@ -23,7 +23,7 @@ def tuning_losses(runs: pd.DataFrame, rounds: pd.DataFrame) -> pd.DataFrame:
     NaN where the run diverged.
 
     Args:
-        runs, rounds: frames of `wzfl.summary.load_sweep`.
+        runs, rounds: frames of `wzfl.reporting.summary.load_sweep`.
     """
     last = rounds.groupby("id").train_loss.apply(lambda losses: losses.tail(LAST_ROUNDS).mean())
     finite = runs[runs.diverged_in_round.isna()]

@@ -16,8 +16,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wzfl.end_labels import End, label_ends
-from wzfl.intervals import BASELINE, kind_of_interval, means_by
+from wzfl.reporting.end_labels import End, label_ends
+from wzfl.reporting.intervals import BASELINE, kind_of_interval, means_by
 
 # Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
 # is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
@@ -142,10 +142,10 @@ def against_bits(
 ) -> Figure:
     """`column` against uplink bits per client; a row of panels per sweep.
 
-    Each sweep is a title, its rounds, and its methods (of `wzfl.summary`). The first panel compares
+    Each sweep is a title, its rounds, and its methods (of `wzfl.reporting.summary`). The first panel compares
     compressors, each at the bitrate that reaches the target accuracy with the fewest bits (losses: at its
     lowest bitrate); each further one shows all bitrates of one compressor. Lines are means over seeds,
-    bands the intervals of `wzfl.intervals`.
+    bands the intervals of `wzfl.reporting.intervals`.
     """
     style()
     panels = [1 + len(_swept(methods)) for _, _, methods in sweeps]

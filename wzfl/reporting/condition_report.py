@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.conditions import CONDITIONS, called, values_of
-from wzfl.intervals import kind_of_interval, mean_interval, paired_difference
-from wzfl.plots import in_order, label
-from wzfl.summary import informed
+from wzfl.reporting import markdown
+from wzfl.reporting.conditions import CONDITIONS, called, values_of
+from wzfl.reporting.intervals import kind_of_interval, mean_interval, paired_difference
+from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.summary import informed
 
 
 def condition_section(runs: pd.DataFrame, condition: str) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from wzfl import markdown
 from wzfl.errors import InputError
-from wzfl.intervals import COVERAGE, mean_interval
-from wzfl.report import figures_section, tables_report
+from wzfl.reporting import markdown
+from wzfl.reporting.intervals import COVERAGE, mean_interval
+from wzfl.reporting.report import figures_section, tables_report
+from wzfl.reporting.summary import LAST_ROUNDS, decibel
 from wzfl.results import SweepFolder, load_clients, load_config
-from wzfl.summary import LAST_ROUNDS, decibel
 from wzfl.tables import read_table, save_table
 
 _INTRODUCTION = f"""\
@@ -81,7 +81,7 @@ def correlation_report(
     figures: Sequence[str],
     command: str,
 ) -> str:
-    """Markdown, from the frames of `load_history` by title, and the runs of `wzfl.summary`."""
+    """Markdown, from the frames of `load_history` by title, and the runs of `wzfl.reporting.summary`."""
     tables = {title: _table(history) for title, history in settings.items()}
     text = tables_report(
         "Side information by policy", _INTRODUCTION, tables, runs, skipped, command

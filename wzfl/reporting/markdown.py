@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from wzfl.intervals import Difference
+from wzfl.reporting.intervals import Difference
 
 
 def table(frame: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from wzfl.fast_convolution import FastConvolution, is_faster
+from wzfl.cohort.fast_convolution import FastConvolution, is_faster
 from wzfl.products import add_product, linear, product
 
 _aten: Any = torch.ops.aten

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from wzfl import batched_steps, shared_pass
 from wzfl.client import ClientWork, Shard, update_by_autograd
-from wzfl.dense import dense_layers
+from wzfl.cohort import batched_steps, shared_pass
+from wzfl.cohort.dense import dense_layers
 from wzfl.models import Model
 from wzfl.threads import in_threads, runs
 

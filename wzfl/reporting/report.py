@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.claims import claims_section
-from wzfl.condition_report import condition_section
-from wzfl.conditions import heading
-from wzfl.downlink_report import downlink_section
-from wzfl.error_report import error_section
-from wzfl.intervals import BASELINE, COVERAGE, mean_interval
-from wzfl.plots import label
-from wzfl.summary import Sweep, best_by_compressor, informed, target_accuracy
-from wzfl.verdicts import bits_verdict, loss_verdicts
+from wzfl.reporting import markdown
+from wzfl.reporting.claims import claims_section
+from wzfl.reporting.condition_report import condition_section
+from wzfl.reporting.conditions import heading
+from wzfl.reporting.downlink_report import downlink_section
+from wzfl.reporting.error_report import error_section
+from wzfl.reporting.intervals import BASELINE, COVERAGE, mean_interval
+from wzfl.reporting.plots import label
+from wzfl.reporting.summary import Sweep, best_by_compressor, informed, target_accuracy
+from wzfl.reporting.verdicts import bits_verdict, loss_verdicts
 
 
 def report(

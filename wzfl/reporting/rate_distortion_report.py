@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from wzfl import markdown
+from wzfl.reporting import markdown
 
 _SETTING = ["source", "dim", "clients", "snr_db"]
 _TIMED_AT = 2.0  # bits per coordinate

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wzfl import dense_pass
-from wzfl.dense import dense_layers
-from wzfl.layers import Clients, Layer, Room, is_known, layer_of
+from wzfl.cohort import dense_pass
+from wzfl.cohort.dense import dense_layers
+from wzfl.cohort.layers import Clients, Layer, Room, is_known, layer_of
 from wzfl.products import goes_to_openblas
 
 # Floats that examples and activations which are handled together may take.

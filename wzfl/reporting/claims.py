@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.intervals import BASELINE, Difference, mean_interval, paired_difference
-from wzfl.plots import in_order, label
-from wzfl.summary import Sweep, informed
+from wzfl.reporting import markdown
+from wzfl.reporting.intervals import BASELINE, Difference, mean_interval, paired_difference
+from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.summary import Sweep, informed
 
 _PAPERS = "wyner_ziv"  # the paper's scheme
 _STANDINGS = ("ahead", "behind", "undecided")

@@ -5,10 +5,10 @@ from math import sqrt
 import numpy as np
 import pandas as pd
 
-from wzfl import markdown
-from wzfl.intervals import BASELINE
-from wzfl.plots import in_order, label
-from wzfl.summary import decibel, informed
+from wzfl.reporting import markdown
+from wzfl.reporting.intervals import BASELINE
+from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.summary import decibel, informed
 
 
 def error_section(runs: pd.DataFrame) -> str:
