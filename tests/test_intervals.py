@@ -4,7 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from wzfl.reporting.intervals import kind_of_interval, mean_interval, means_by, paired_difference
+from wzfl.reporting.intervals import (
+    Difference,
+    discoveries,
+    kind_of_interval,
+    mean_interval,
+    means_by,
+    paired_difference,
+)
 
 
 def test_of_three_values_the_interval_is_their_range():
@@ -83,3 +90,14 @@ def test_differences_that_are_all_the_same_need_no_test():
     assert (same.low, same.high) == (1.0, 1.0)
     assert np.isnan(same.p)
     assert same.sure
+
+
+def test_discoveries_are_those_of_the_published_example():
+    """Benjamini & Hochberg (1995), section 4: of 15 comparisons the four of least p."""
+    published = [
+        *(0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344),
+        *(0.0459, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0),
+    ]
+    found = [Difference(1.0, 0.5, 1.5, p, 3) for p in [float("nan"), *published]]
+    assert discoveries(found) == [False] + [True] * 4 + [False] * 11
+    assert discoveries(found[:1]) == [False]

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import pandas as pd
 
 from wzfl.reporting import markdown
-from wzfl.reporting.intervals import BASELINE, Difference, mean_interval, paired_difference
+from wzfl.reporting.intervals import (
+    BASELINE,
+    Difference,
+    discoveries,
+    mean_interval,
+    paired_difference,
+)
 from wzfl.reporting.plots import in_order, label
 from wzfl.reporting.summary import Sweep, informed
 
@@ -22,16 +28,23 @@ _MEASURES = {
 }
 
 
+# A setting's differences by code, rival and bitrate, each with one of `_STANDINGS`.
+_Compared = dict[tuple[str, str, float], tuple[Difference, str]]
+
+
 def claims_section(sweeps: Sequence[Sweep]) -> str:
     """Markdown; empty where no setting has runs with side information."""
     judged = [sweep for sweep in sweeps if sweep.shows in _MEASURES and _codes(sweep.runs)]
     if not judged:
         return ""
-    history = markdown.table(pd.DataFrame([_history(sweep) for sweep in judged]))
-    rates = "\n".join(_rates(sweep) for sweep in judged)
-    short = markdown.table(pd.DataFrame([_in_short(sweep) for sweep in judged]))
+    compared = _compared(judged)
+    rows = [_history(sweep, code) for sweep in judged for code in _codes(sweep.runs)]
+    history = markdown.table(_by_rising_bitrate(rows))
+    rates = "\n".join(_rates(*each) for each in zip(judged, compared, strict=True))
+    short = pd.DataFrame([_in_short(*each) for each in zip(judged, compared, strict=True)])
     return (
-        f"## The paper's claims\n\n{_SHORT}\n{short}\n\n{_HISTORY}\n{history}\n\n{_RATES}\n{rates}"
+        f"## The paper's claims\n\n{_SHORT}\n{markdown.table(short)}\n\n"
+        f"{_HISTORY}\n{history}\n\n{_RATES}\n{rates}"
     )
 
 
@@ -41,77 +54,95 @@ def _codes(runs: pd.DataFrame) -> list[str]:
 
 
 _SHORT = """\
-The two claims in short, the evidence is below: whether history helps, and in how many comparisons with an \
-earlier scheme at equal bits a code with side information is ahead, behind, or neither, as the \
-interval of the difference has 0 in it. The figure shows all runs of a setting.
+The two claims in short, the evidence is below: at which bitrates history helps, and in how many comparisons \
+with an earlier scheme at equal bits a code with side information is ahead, behind, or neither. The figure \
+shows all runs of a setting.
 """
 _HISTORY = """\
 ### History helps, since gradients of adjacent rounds are correlated
 
-History's error, |history − gradient|² / |gradient|², at the highest bitrate of `wyner_ziv` or, where that \
-did not run, another code. The claim holds where its interval is below 1, and fails where it is above. Plain \
-history, of `last` and `measured`, is what was decoded last, with that code's error in it. Of one as long as \
-the gradient this asks for a cosine above 1/2: where it fails the two may still be correlated. What `linear` \
-expects is history weighed by how well it did.
+History's error, |history − gradient|² / |gradient|²: history helps where its interval is below 1, and \
+harms where it is above. Plain history, of `last` and `measured`, is what was decoded last, with that code's \
+error in it: coarser codes have worse histories. Of one as long as the gradient this asks for a cosine above \
+1/2: where history harms the two may still be correlated. What `linear` expects is history weighed by how \
+well it did.
 """
 _RATES = """\
 ### Wyner-Ziv coding beats earlier schemes at equal bits
 
 Differences between `wyner_ziv`, which is the paper's, or another code with side information and each \
 compressor without, at the same configured bitrate, of runs of the same seed: their mean, and Student's \
-95 % interval. **Bold** where the interval leaves 0 out; with this many comparisons one in twenty does so \
-by chance. An asterisk marks compressors that keep a vector at every client.
+95 % interval, **bold** where it leaves 0 out. A code is called ahead or behind where a difference is sure \
+among all of this report: of those so called, one in twenty is expected to be chance (Benjamini & Hochberg \
+1995). An asterisk marks compressors that keep a vector at every client.
 """
 
 
-def _in_short(sweep: Sweep) -> dict[str, str]:
+def _compared(sweeps: Sequence[Sweep]) -> list[_Compared]:
+    """What each setting's codes are compared with, and how sure that is among all of them."""
+    found = []
+    for place, sweep in enumerate(sweeps):
+        column, _, _, factor, better = _MEASURES[sweep.shows]
+        for code in _codes(sweep.runs):
+            for rival, difference in differences(code, sweep.runs, column, factor).items():
+                found.append((place, (code, *rival), difference, better))
+    compared: list[_Compared] = [{} for _ in sweeps]
+    sure = discoveries([difference for _, _, difference, _ in found])
+    for (place, key, difference, better), is_sure in zip(found, sure, strict=True):
+        ahead = "ahead" if difference.mean * better > 0 else "behind"
+        compared[place][key] = (difference, ahead if is_sure else "undecided")
+    return compared
+
+
+def _in_short(sweep: Sweep, compared: _Compared) -> dict[str, str]:
     """A row: both claims' verdicts in a setting."""
-    column, _, _, factor, better = _MEASURES[sweep.shows]
-    tallies = []
+    helps, tallies = [], []
     for code in _codes(sweep.runs):
-        found = differences(code, sweep.runs, column, factor).values()
-        words = [_standing(difference, better) for difference in found]
+        words = [word for (each, _, _), (_, word) in compared.items() if each == code]
         counts = " / ".join(str(words.count(word)) for word in _STANDINGS)
         tallies.append(f"`{code}`: {counts}")
+        helps.append(f"`{code}`: {_history(sweep, code)['history']}")
     (dataset,) = sweep.runs.dataset.unique()
     figure = f"{sweep.shows}_vs_bits_{dataset}"
     return {
         "setting": sweep.title,
         "seeds": str(sweep.runs.seed.nunique()),
-        "history helps": _history(sweep)["verdict"],
-        "ahead / behind / undecided": "; ".join(tallies),
+        "history": "<br>".join(helps),
+        "ahead / behind / undecided": "<br>".join(tallies),
         "figure": f"[{figure}](figures/{figure}.png)",
     }
 
 
-def _history(sweep: Sweep) -> dict[str, str]:
-    """A row: how far off the server's history was."""
-    code = _codes(sweep.runs)[0]
+def _history(sweep: Sweep, code: str) -> dict[str, str]:
+    """A row: how far off the server's history was, bitrate by bitrate."""
     own = sweep.runs[sweep.runs.compressor == code]
-    own = own[own.bitrate == own.bitrate.max()].dropna(subset="side_information_error")
-    errors = own.side_information_error.to_numpy()
-    row = {
+    errors, words = {}, {}
+    for bitrate, each in own.dropna(subset="side_information_error").groupby("bitrate"):
+        values = each.side_information_error.to_numpy()
+        low, high = mean_interval(values)
+        errors[f"{bitrate:g} bit"] = f"{values.mean():.3g} ({low:.3g} to {high:.3g})"
+        words[float(str(bitrate))] = "helps" if high < 1 else "harms" if low > 1 else "undecided"
+    return {
         "setting": sweep.title,
-        "verdict": "undecided",
-        "history's error": "—",
         "code": code,
         "side information": markdown.values(own.side_information),
-        "bitrate": markdown.values(own.bitrate),
-        "seeds": str(len(errors)),
-    }
-    if len(errors):
-        low, high = mean_interval(errors)
-        row["history's error"] = f"{errors.mean():.3g} ({low:.3g} to {high:.3g})"
-        row["verdict"] = "holds" if high < 1 else "fails" if low > 1 else "undecided"
-    return row
+        "history": _at_bitrates(words, ("helps", "harms", "undecided")) or "—",
+    } | errors
 
 
-def _rates(sweep: Sweep) -> str:
+def _by_rising_bitrate(rows: Sequence[dict[str, str]]) -> pd.DataFrame:
+    """A frame of rows whose columns "... bit" are in order, whatever row had them first."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns.sort(key=lambda column: float(column[:-4]) if column.endswith(" bit") else -1)
+    return pd.DataFrame(rows, columns=columns).fillna("—")
+
+
+def _rates(sweep: Sweep, compared: _Compared) -> str:
     """A setting's verdicts and differences, code by code, with the ids of the runs behind them."""
     _, measure, unit, _, better = _MEASURES[sweep.shows]
     runs = sweep.runs
     ids = sorted(runs.id[runs.compressor != BASELINE])
-    tables = "\n".join(_rates_of(code, runs, sweep.shows) for code in _codes(runs))
+    tables = "\n".join(_rates_of(code, runs, compared) for code in _codes(runs))
     return (
         f"#### {sweep.title}\n\nDifference in {measure}, {unit}, n = {runs.seed.nunique()} seeds;"
         f" {'more' if better > 0 else 'less'} is better.\n\n{tables}\n"
@@ -119,18 +150,17 @@ def _rates(sweep: Sweep) -> str:
     )
 
 
-def _rates_of(code: str, runs: pd.DataFrame, shows: str) -> str:
-    column, _, _, factor, better = _MEASURES[shows]
-    found = differences(code, runs, column, factor)
+def _rates_of(code: str, runs: pd.DataFrame, compared: _Compared) -> str:
     memory = set(runs.compressor[runs.client_floats > 0])
     rows, verdicts = [], []
-    for rival in in_order({name for name, _ in found}):
-        own = {bitrate: found[rival, bitrate] for name, bitrate in found if name == rival}
+    for rival in in_order({name for each, name, _ in compared if each == code}):
+        own = {rate: found for (*both, rate), found in compared.items() if both == [code, rival]}
         name = label(rival) + "*" * (rival in memory)
-        cells = {f"{bitrate:g} bit": markdown.difference(each) for bitrate, each in own.items()}
+        cells = {f"{rate:g} bit": markdown.difference(found) for rate, (found, _) in own.items()}
         rows.append({f"`{code}` less": name} | cells)
-        verdicts.append(f"- against {name} the claim {_verdict(own, better)}.")
-    return f"{markdown.table(pd.DataFrame(rows).fillna('—'))}\n\n" + "\n".join(verdicts) + "\n"
+        verdict = _verdict({rate: word for rate, (_, word) in own.items()})
+        verdicts.append(f"- against {name} the claim {verdict}.")
+    return f"{markdown.table(_by_rising_bitrate(rows))}\n\n" + "\n".join(verdicts) + "\n"
 
 
 def differences(
@@ -152,20 +182,16 @@ def differences(
     return found
 
 
-def _standing(difference: Difference, better: int) -> str:
-    """One of `_STANDINGS`."""
-    if not difference.sure:
-        return "undecided"
-    return "ahead" if difference.mean * better > 0 else "behind"
-
-
-def _verdict(by_bitrate: dict[float, Difference], better: int) -> str:
-    """Whether the scheme is ahead of a rival, and at which bitrates it is, is behind, or neither."""
-    found: dict[str, list[str]] = {word: [] for word in _STANDINGS}
-    for bitrate, difference in by_bitrate.items():
-        found[_standing(difference, better)].append(f"{bitrate:g}")
-    if not found["ahead"] and not found["behind"]:
+def _verdict(words: dict[float, str]) -> str:
+    """Whether the scheme is ahead of a rival, from one of `_STANDINGS` by bitrate."""
+    ahead, behind = ("ahead" in words.values(), "behind" in words.values())
+    if not ahead and not behind:
         return "is undecided at every bitrate"
-    verdict = "holds" if not found["behind"] else "holds in part" if found["ahead"] else "fails"
-    at = [f"{word} at {', '.join(bitrates)} bit" for word, bitrates in found.items() if bitrates]
-    return f"{verdict} ({'; '.join(at)})"
+    verdict = "holds" if not behind else "holds in part" if ahead else "fails"
+    return f"{verdict} ({_at_bitrates(words, _STANDINGS)})"
+
+
+def _at_bitrates(words: dict[float, str], order: Sequence[str]) -> str:
+    """What is so at which bitrates, as "ahead at 0.5, 1 bit; behind at 4 bit"."""
+    at = {word: [f"{bitrate:g}" for bitrate in words if words[bitrate] == word] for word in order}
+    return "; ".join(f"{word} at {', '.join(found)} bit" for word, found in at.items() if found)

@@ -1,11 +1,12 @@
 """How sure a mean over seeds is, and a difference between two compressors of the same seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, ttest_1samp
+from scipy.stats import bootstrap, false_discovery_control, ttest_1samp
 
 BASELINE = "none"  # the compressor that others are compared with: float32
 CONFIDENCE = 0.95
@@ -72,6 +73,17 @@ def paired_difference(values: pd.Series, others: pd.Series) -> Difference:
     test = ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(CONFIDENCE)
     return Difference(mean, float(low), float(high), float(test.pvalue), len(differences))
+
+
+def discoveries(differences: Sequence[Difference]) -> list[bool]:
+    """Which of many differences are sure: at most 5 % of those that are called so are 0, as expected.
+
+    Source: Benjamini & Hochberg, "Controlling the False Discovery Rate" (1995). Those without a `p` are not.
+    """
+    p = np.array([difference.p for difference in differences])
+    sure = ~np.isnan(p)
+    sure[sure] = false_discovery_control(p[sure]) <= 1 - CONFIDENCE
+    return [bool(each) for each in sure]
 
 
 def means_by(rows: pd.DataFrame, step: str, column: str) -> pd.DataFrame:
