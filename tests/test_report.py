@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import draw
 import finished
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -36,6 +37,7 @@ from wzfl.reporting.summary import (
     load_sweep,
     methods,
     save_tables,
+    sustained,
     target_accuracy,
 )
 from wzfl.reporting.verdicts import bits_verdict
@@ -217,6 +219,42 @@ def test_bits_to_target(sweep):
     assert bits_to_target(sweep.rounds, 0.6).set_index("id").bits_to_target["topk-1-0"] == 200
 
 
+def test_a_target_is_reached_where_accuracy_stays():
+    """Of eight evaluations, a quarter: each with the next; one that is high alone is none."""
+    accuracy = pd.Series([0.2, 0.9, 0.4, 0.8, 0.7, 0.9, 0.7, 0.6])
+    expected = [0.55, 0.65, 0.6, 0.75, 0.8, 0.8, 0.65]
+    assert sustained(accuracy).tolist()[:-1] == pytest.approx(expected)
+    assert pd.isna(sustained(accuracy).iloc[-1])
+    rounds = pd.DataFrame({"id": "a", "compressor": "qsgd", "bitrate": 1.0, "seed": 0}, range(16))
+    evaluated = rounds.index % 2 == 1
+    rounds["test_accuracy"] = np.nan
+    rounds.loc[evaluated, "test_accuracy"] = accuracy.tolist()
+    rounds["uplink_per_client"] = 10 * (rounds.index + 1)
+    assert bits_to_target(rounds, 0.75).bits_to_target.tolist() == [80]
+    assert bits_to_target(rounds, 0.85).bits_to_target.isna().all()
+
+
+def test_final_accuracy_is_that_of_the_last_quarter_of_evaluations(results):
+    accuracies = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.7]
+    rounds = [{"test_accuracy": accuracy} for accuracy in accuracies]
+    write_run(results, "long", 0, "qsgd", 2, 7, 0.9, rounds=rounds)
+    (one,) = load_sweep(results, "long")[0].itertuples()
+    assert one.final_accuracy == pytest.approx(0.75)
+
+
+def test_a_best_bitrate_that_is_the_lowest_tried_is_marked(sweep):
+    best = best_by_compressor(sweep.methods).set_index("compressor")
+    assert best.is_lowest.to_dict() == {name: name == "topk" for name in best.index}
+    assert "| topk         | 0.5 (lowest tried) |" in report([sweep], {}, [], "")
+
+
+def test_bitrates_are_within_a_point_only_if_higher_ones_are(sweep):
+    own = sweep.methods.compressor == "topk"
+    table = sweep.methods.assign(within_one_point=own & (sweep.methods.bitrate == 0.5))
+    least = best_by_compressor(table).set_index("compressor").lowest_bitrate_within_one_point
+    assert pd.isna(least["topk"])
+
+
 def test_the_headline_can_be_computed_from_the_exported_rounds(results):
     """By the lines of the README."""
     sweep = {"name": "smoke", "title": "a setting", "dataset": "digits", "shows": "accuracy"}
@@ -246,14 +284,15 @@ def test_the_report_s_numbers_are_a_line_each(results, sweep):
     exec(read.replace("results/", f"{results}/"), names)
     for table in ("runs", "methods"):
         names[table] = names["table"](f"{table}.csv").query("sweep == 'smoke'")
-    best, lowest, _, condition, down, beside, accuracy, ahead = re.findall(
+    best, within, lowest, _, condition, down, beside, accuracy, ahead = re.findall(
         r"^[^#].*$", lines, re.MULTILINE
     )
     expected = best_by_compressor(sweep.methods).set_index("compressor")
     found = 8e3 * eval(best, names)
     assert found.to_dict() == pytest.approx(expected.bits_to_target.to_dict(), nan_ok=True)
-    within = expected.lowest_bitrate_within_one_point.dropna().to_dict()
-    assert eval(lowest, names).to_dict() == pytest.approx(within)
+    exec(within, names)
+    least = expected.lowest_bitrate_within_one_point.dropna().to_dict()
+    assert eval(lowest, names).to_dict() == pytest.approx(least)
     assert eval(condition, names).loc["none"].tolist() == pytest.approx([0.91])
     exec(down, names)
     assert set(eval(beside, names)) == {0.0}
@@ -323,7 +362,7 @@ def test_every_column_shows_what_it_is_called(sweep):
     assert "\n- 16 runs, 24 minutes of training in all\n" in text
     float32 = ["a setting", "iid", "2 of 4", "3", "2", "0.9100", "0.9000 to 0.9200", "1.2 kB"]
     assert float32 in rows
-    assert ["qsgd", "4", "500 kB", "3.3", "4.12", "77 floats"] in rows
+    assert ["qsgd", "4", "500 kB", "3.3", "0.910", "4.12", "77 floats"] in rows
     accuracy, loss = "0.9100 (0.9100 to 0.9100)", "0.3100 (0.2900 to 0.3300)"
     everything = ["qsgd", "4", "4.125", "0.7", accuracy, loss, "1 MB", "500 kB"]
     assert [*everything, "3.3", "0.44", "77 floats"] in rows

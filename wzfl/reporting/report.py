@@ -68,17 +68,21 @@ def figures_section(names: Sequence[str]) -> str:
 
 
 def headline(sweep: Sweep) -> str:
-    """A table of each compressor at its best bitrate, as Markdown."""
+    """A table of each compressor at its best bitrate, as Markdown; within a point of float32's accuracy."""
     target = target_accuracy(sweep.runs)
     best = best_by_compressor(sweep.methods)
     seeds = int(sweep.methods.seeds.max())
     table = pd.DataFrame(
         {
             "compressor": best.compressor.map(label),
-            "best bitrate": best.best_bitrate.map(markdown.number),
+            "best bitrate": [
+                markdown.number(bitrate) + " (lowest tried)" * is_lowest
+                for bitrate, is_lowest in zip(best.best_bitrate, best.is_lowest, strict=True)
+            ],
             f"uplink per client to {100 * target:.1f} %": _to_target(best),
             "× less than float32": best.ratio.map(lambda ratio: markdown.number(ratio, ".3g")),
-            "lowest bitrate within 1 point": best.lowest_bitrate_within_one_point.map(
+            "final accuracy": best.accuracy.map(lambda share: markdown.number(share, ".3f")),
+            "within 1 point from": best.lowest_bitrate_within_one_point.map(
                 lambda bitrate: markdown.number(bitrate, ".3g")
             ),
             "client memory": best.client_floats.map(markdown.floats),
@@ -89,9 +93,10 @@ def headline(sweep: Sweep) -> str:
 
 _INTRODUCTION = f"""\
 Bits are 8 times the bytes of the payloads, frames \
-included, and only the uplink is counted unless said. All compressors of a setting share seeds, \
-partition, batches and initial weights. Intervals, in brackets, are {COVERAGE}. The \
-target of a setting is float32's mean final accuracy less one point, or its worst \
+included, and only the uplink is counted unless said. A run's final accuracy is the mean of the last \
+quarter of its evaluations, and it has reached a target where a quarter of them in a row do on average. All \
+compressors of a setting share seeds, partition, batches and initial weights. Intervals, in brackets, are \
+{COVERAGE}. The target of a setting is float32's mean final accuracy less one point, or its worst \
 seed's if that is lower. History's error is |side \
 information − update|² / |update|², mean over clients and the last ten rounds: below 1 history helps, \
 above 1 coding without it would do better.
@@ -111,7 +116,8 @@ of it. Bits are those of the uplink, 8 times the bytes of the payloads, frames i
 broadcasts beside its weights is in `downlink_bits` of runs.csv.
 """
 _CONDITIONS = f"""\
-What becomes of accuracy where one condition changes and all else stays. Bits are measured ones per \
+What becomes of final accuracy, the mean of the last quarter of a run's evaluations, where one condition \
+changes and all else stays. Bits are measured ones per \
 coordinate, 8 times the bytes of the payloads, frames included. All compressors of a setting share seeds, \
 partition, batches and initial weights, and who takes part and is lost when. Intervals, in brackets, are \
 {COVERAGE}. \
