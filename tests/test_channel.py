@@ -156,7 +156,7 @@ def test_damaged_payloads_are_refused_and_nothing_is_learned_of_them(side):
     assert not state.side.residual_rms.any()
     everyone = torch.arange(CLIENTS)
     assert not settings.side_information.predict(state.side, everyone).any()
-    assert not state.side.seen.any()
+    assert not state.last_round.any()
     scales = torch.tensor([client["scale"] for client in record["clients"]])
     assert bool(scales.isnan().all()) == (side.sketch > 0)  # else they were told one
 

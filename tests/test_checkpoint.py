@@ -255,13 +255,15 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path, monkeypatch):
 
 def test_objects_that_other_code_wrote_are_named(tmp_path, monkeypatch):
     path, memory = tmp_path / "state.safetensors", Learned().init(3, 10, CPU)
-    others = [field for field in fields(Memory) if field.name != "seen"]
+    others = [field for field in fields(Memory) if field.name != "margin"]
     monkeypatch.setattr(
         checkpoint, "fields", lambda of: others if isinstance(of, Memory) else fields(of)
     )
     checkpoint.save(path, memory)
     monkeypatch.undo()
-    with pytest.raises(Unusable, match=r"a Memory of own, .*; expected own, .*, seen, spread"):
+    with pytest.raises(
+        Unusable, match=r"a Memory of own, .*; expected own, .*, margin, outcomes, spread"
+    ):
         checkpoint.load(path, CPU)
 
 

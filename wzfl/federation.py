@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from wzfl.channel import Channel, Perfect
@@ -106,6 +107,7 @@ class State:
     Attributes:
         round: the last one that was finished.
         server: weights and optimizer.
+        last_round: int64 `[population]`, in which each client last took part; 0 if it never did.
         side: the memory of the side information's policy; server only.
         client_memory: `[population, dim]` floats that the clients keep, or None.
         server_memory: as many that the server keeps for the clients' compressor, or None.
@@ -113,6 +115,7 @@ class State:
 
     round: int
     server: Server
+    last_round: Tensor
     side: Memory
     client_memory: Tensor | None
     server_memory: Tensor | None
@@ -127,7 +130,8 @@ class State:
             if isinstance(compressor, ServerMemory):
                 server_side = compressor.init(population, dim, device)
         side = federation.side_information.init(population, dim, device)
-        return cls(0, server, side, clients, server_side)
+        last_round = torch.zeros(population, dtype=torch.int64, device=device)
+        return cls(0, server, last_round, side, clients, server_side)
 
     def contents(self) -> dict[str, Any]:
         """All of it, for a checkpoint."""

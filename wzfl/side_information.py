@@ -34,7 +34,6 @@ class Memory:
         products: `[population, 5]` sums of inner products, for policies that learn weights.
         margin: a factor, for policies that learn their margin.
         outcomes: of this round's planned scales, how many there were and how many failed, by group.
-        seen: `[population]` the round in which a client last took part; 0 if it never did.
         spread: where residuals are large, for policies that model them.
     """
 
@@ -45,7 +44,6 @@ class Memory:
     products: Tensor
     margin: Tensor
     outcomes: list[tuple[int, int]]
-    seen: Tensor
     spread: Spread | None = None
 
     @classmethod
@@ -61,8 +59,7 @@ class Memory:
         rms = torch.zeros(2, population, device=device)
         products = torch.zeros(population, 5, dtype=torch.float64, device=device)
         common, margin = torch.zeros(dim, device=device), torch.ones(())
-        seen = torch.zeros(population, dtype=torch.int64, device=device)
-        return cls(own, common, rms[0], rms[1], products, margin, [], seen)
+        return cls(own, common, rms[0], rms[1], products, margin, [])
 
 
 class SideInformation(Protocol):

@@ -64,9 +64,9 @@ def run_round(
         "decode_failures": int(observed["failed"].sum()),
         "lost": int(lost.sum()),
         "refused": int(observed["refused"].sum()),
-        "clients": client_records(round, sampled, state.side.seen, federation.model.dim, observed),
+        "clients": client_records(round, sampled, state.last_round, federation.model.dim, observed),
     }
-    state.side.seen[torch.tensor(sampled)[~lost]] = round
+    state.last_round[torch.tensor(sampled)[~lost]] = round
     state.round = round
     return record
 
