@@ -30,7 +30,7 @@ from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State
 from wzfl.public import Public
 from wzfl.server import Server
-from wzfl.side_information import Last, SideInformation, Zero
+from wzfl.side_information import Decoded, Last, SideInformation, Zero
 from wzfl.simulation import run_round
 
 COHORT, EXAMPLES = 20, {"mlp": 64, "cnn": 20}
@@ -68,7 +68,8 @@ def population(arguments: argparse.Namespace) -> list[float]:
     for clients in torch.arange(arguments.size).split(COHORT):
         side.plan(state.side, clients)
         expected = side.predict(state.side, clients)
-        side.learn(state.side, clients, expected, estimates[: len(clients)], clients < 0, 1.0)
+        decoded = Decoded(clients, expected, estimates[: len(clients)], clients < 0, gain=1.0)
+        side.learn(state.side, decoded)
     return timed(arguments, lambda number: run_round(federation, state, number))
 
 

@@ -16,6 +16,7 @@ from wzfl.kernels.density import BINS
 from wzfl.learned import Learned
 from wzfl.public import Public
 from wzfl.residual_model import bins_of
+from wzfl.side_information import Decoded
 from wzfl.spread import _larger
 
 DIM, CLIENTS = 2**13, 4
@@ -51,7 +52,7 @@ class Fleet:
         payloads = spoil(self.compressor.encode(self.updates, public), public)
         estimates, failed = self.compressor.decode_checked(payloads, side, public, model)
         self.estimates = estimates
-        self.policy.learn(self.memory, self.clients, side, estimates, failed, 1.0)
+        self.policy.learn(self.memory, Decoded(self.clients, side, estimates, failed, 1.0))
         self.policy.finish(self.memory, estimates.mean(dim=0), CLIENTS, 1.0)
         error = (estimates - self.updates).square().sum() / self.updates.square().sum()
         return float(error), failed, payloads
@@ -136,7 +137,7 @@ def test_nothing_is_planned_for_who_is_not_known():
         public = replace(public, plans=tuple(plans))
         payloads = fleet.compressor.encode(first[fleet.clients], public)
         estimates, failed = fleet.compressor.decode_checked(payloads, side, public, model)
-        fleet.policy.learn(fleet.memory, fleet.clients, side, estimates, failed, 1.0)
+        fleet.policy.learn(fleet.memory, Decoded(fleet.clients, side, estimates, failed, 1.0))
         fleet.policy.finish(fleet.memory, estimates.mean(dim=0), len(estimates), 1.0)
         fleet.clients = torch.arange(CLIENTS)
 
@@ -264,7 +265,7 @@ class Listener:
         side = self.policy.predict(self.memory, some)
         expected, estimates = side.any(dim=1).tolist(), self.updates[some] if understood else side
         failed = torch.full((len(some),), not understood)
-        self.policy.learn(self.memory, some, side, estimates, failed, 1.0)
+        self.policy.learn(self.memory, Decoded(some, side, estimates, failed, 1.0))
         self.policy.finish(self.memory, estimates.mean(dim=0), len(some), 1.0)
         return expected
 

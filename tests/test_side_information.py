@@ -5,7 +5,7 @@ from wzfl import InputError
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.linear import Linear
 from wzfl.public import Public
-from wzfl.side_information import Fixed, Last, Mean, Zero
+from wzfl.side_information import Decoded, Fixed, Last, Mean, Zero
 
 CPU = torch.device("cpu")
 CLIENTS = torch.tensor([2, 0])
@@ -13,8 +13,9 @@ NONE_FAILED = torch.zeros(2, dtype=torch.bool)
 
 
 def learn(policy, memory, clients, estimates, failed, gain):
-    """Of what it expected, as in a round."""
-    policy.learn(memory, clients, policy.predict(memory, clients), estimates, failed, gain)
+    """What a policy learns in a round from estimates."""
+    expected = policy.predict(memory, clients)
+    policy.learn(memory, Decoded(clients, expected, estimates, failed, gain))
 
 
 def test_zero_expects_and_plans_nothing():

@@ -19,6 +19,7 @@ from wzfl.measured_scale import heard, measured, tell
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 from wzfl.resend import sent_again
+from wzfl.side_information import Decoded
 from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")
@@ -174,7 +175,7 @@ def _read(
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
     gain = federation.residual_gain(state.side)
-    policy.learn(state.side, clients, side, estimates, failed, gain)
+    policy.learn(state.side, Decoded(clients, side, estimates, failed, gain))
     return Exchanged(
         *(ledger, estimates, energy, error, side_error, side_energy),
         *(public.scale, payload_bytes, failed),

@@ -9,7 +9,7 @@ from wzfl.errors import InputError
 from wzfl.linear import Linear
 from wzfl.norms import squared_distances
 from wzfl.residual_model import ResidualModel
-from wzfl.side_information import Memory
+from wzfl.side_information import Decoded, Memory
 from wzfl.spread import Spread
 
 # RMS of residuals, over that of updates, below which predictions come into use, and stay in use.
@@ -73,33 +73,27 @@ class Learned(Linear):
         """See `ModelsResiduals`."""
         return _spread(memory).model(clients, float(memory.margin))
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
         """See `SideInformation`; what planned payloads told of residuals is already learned."""
-        alone = ~(self._planned(memory, clients) | failed)
+        clients = decoded.clients
+        alone = ~(self._planned(memory, clients) | decoded.failed)
         if bool(alone.any()):
-            residuals = estimates[alone] - expected[alone]
+            residuals = decoded.estimates[alone] - decoded.expected[alone]
             for client, residual in zip(clients[alone].tolist(), residuals, strict=True):
                 _spread(memory).start_over(client, residual.square())
-        mixed = self._weighted_sum(memory, clients)
-        unread = _unread(expected, estimates, failed)
-        self._learn(memory, clients, mixed, estimates, failed, unread, gain)
-        self._judge(memory, clients, estimates, mixed)
+        predictions = self._weighted_sum(memory, clients)
+        self._learn(memory, replace(decoded, expected=predictions), _unread(decoded))
+        self._judge(memory, clients, decoded.estimates, predictions)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
         super().finish(memory, mean, clients, gain)
         _spread(memory).finish()
 
-    def _judge(self, memory: Memory, clients: Tensor, estimates: Tensor, mixed: Tensor) -> None:
-        """Who is predicted from now on; `mixed` are the predictions there were, used or not."""
+    def _judge(
+        self, memory: Memory, clients: Tensor, estimates: Tensor, predictions: Tensor
+    ) -> None:
+        """Decides who is predicted from now on; `predictions` are those there were, used or not."""
         spread = _spread(memory)
         used = spread.predicted[clients]
         limits = torch.where(used, _STILL_HELPS, _HELPS) * memory.update_rms[clients]
@@ -107,7 +101,7 @@ class Learned(Linear):
         for row, (client, before) in enumerate(zip(clients.tolist(), used.tolist(), strict=True)):
             variance = spread.planned.pop(client, 0.0)
             if helps[row] != before:
-                residual = estimates[row] - (mixed[row] if helps[row] else 0.0)
+                residual = estimates[row] - (predictions[row] if helps[row] else 0.0)
                 spread.turn(client, residual.square() + variance, predicted=helps[row])
 
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -126,7 +120,7 @@ def _spread(memory: Memory) -> Spread:
     return memory.spread
 
 
-def _unread(expected: Tensor, estimates: Tensor, failed: Tensor) -> Tensor:
+def _unread(decoded: Decoded) -> Tensor:
     """`[clients]`: whose estimates are what was expected, and say nothing of their updates."""
-    moved = squared_distances(expected, estimates).to(failed.device)
-    return failed & (moved == 0)
+    moved = squared_distances(decoded.expected, decoded.estimates).to(decoded.failed.device)
+    return decoded.failed & (moved == 0)

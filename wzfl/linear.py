@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.norms import energies, squared_distances
-from wzfl.side_information import Last, Memory, check_waves
+from wzfl.side_information import Decoded, Last, Memory, check_waves
 
 _RIDGE = 1e-3  # of the candidates' energies, which makes weights unique
 _PACE = 10  # a failure raises the margin by a tenth, or less where there are more clients than this
@@ -65,17 +65,9 @@ class Linear(Last):
         """See `SideInformation`."""
         return self._weighted_sum(memory, clients)
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
         """See `SideInformation`; of a failed row only that its scale was too small."""
-        self._learn(memory, clients, expected, estimates, failed, failed, gain)
+        self._learn(memory, decoded, unread=decoded.failed)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         """See `SideInformation`."""
@@ -86,30 +78,22 @@ class Linear(Last):
             surprise = (failed - self.failure_rate * planned) * min(1.0, _PACE / planned)
             self._adjust_margin(memory, surprise / _PACE)
 
-    def _learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        mixed: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        unread: Tensor,
-        gain: float,
-    ) -> None:
-        """As `learn`, from what `_weighted_sum` gives, `mixed`.
+    def _learn(self, memory: Memory, decoded: Decoded, unread: Tensor) -> None:
+        """Learns from `decoded`, whose `expected` are weighted sums, used or not.
 
-        Estimates of `unread` rows `[clients]` say nothing of their updates.
+        Estimates of `unread` rows, bool `[clients]`, say nothing of their updates.
         """
-        told = self._planned(memory, clients)
-        memory.outcomes.append((int(told.sum()), int((told & failed).sum())))
-        self._beware(memory, clients[failed])
+        had_plan, failed = self._planned(memory, decoded.clients), decoded.failed
+        memory.outcomes.append((int(had_plan.sum()), int((had_plan & failed).sum())))
+        self._beware(memory, decoded.clients[failed])
         kept = ~unread
-        clients, mixed, estimates, told = clients[kept], mixed[kept], estimates[kept], told[kept]
+        clients, had_plan = decoded.clients[kept], had_plan[kept]
+        expected, estimates = decoded.expected[kept], decoded.estimates[kept]
         if not len(clients):
             return
-        used = squared_distances(mixed, estimates).to(clients.device)
+        used = squared_distances(expected, estimates).to(clients.device)
         energy = energies(estimates).to(clients.device)
-        noise = torch.where(told, used, energy) * max(0.0, 1 - 1 / gain)
+        noise = torch.where(had_plan, used, energy) * max(0.0, 1 - 1 / decoded.gain)
         residual = (used - noise).clamp_min(1e-3 * used)
         self._regress(memory, clients, estimates, energy)
         memory.residual_rms[clients] = (residual / memory.own.dim).sqrt().float()
@@ -118,7 +102,7 @@ class Linear(Last):
         share = (residual / (residual + noise).clamp_min(1e-300)).tolist()
         for row, client in enumerate(clients.tolist()):
             step = share[row] if self.step is None else self.step
-            memory.own.move(client, torch.lerp(mixed[row], estimates[row], step), 1.0)
+            memory.own.move(client, torch.lerp(expected[row], estimates[row], step), 1.0)
 
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
         """`surprise`: the share of failures beyond the one that is wanted."""

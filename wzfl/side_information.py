@@ -62,6 +62,25 @@ class Memory:
         return cls(own, common, rms[0], rms[1], products, margin, [])
 
 
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """What came of some clients' payloads, and what the server had expected of these clients.
+
+    Attributes:
+        clients: int64 `[clients]`, their numbers.
+        expected: `[clients, dim]`, what `predict` gave.
+        estimates: `[clients, dim]`, their updates as decoded.
+        failed: bool `[clients]`, whose decoder's check failed: the scale was too small.
+        gain: the codec's residual gain g.
+    """
+
+    clients: Tensor
+    expected: Tensor
+    estimates: Tensor
+    failed: Tensor
+    gain: float
+
+
 class SideInformation(Protocol):
     """A server-only prediction of every client's next update, and of how far off it is.
 
@@ -98,22 +117,8 @@ class SideInformation(Protocol):
         """`[clients, dim]`: what is expected of each client; until `learn`, it may be memory itself."""
         ...
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
-        """Learns from `estimates` `[clients, dim]` by a codec of residual gain g.
-
-        `expected` is what `predict` gave of these clients.
-
-        For rows that `failed` `[clients]` the decoder's check the scale was too small: twice as much is
-        planned next time.
-        """
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
+        """Learns from what was decoded; for clients that failed twice as much is planned next time."""
         ...
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
@@ -150,15 +155,7 @@ class Zero:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return _nothing(memory, clients)
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
         pass
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
@@ -218,18 +215,10 @@ class Last:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.own.read(clients.tolist())
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
-        _track(memory, clients, expected, estimates, failed, gain)
-        for client, estimate in zip(clients.tolist(), estimates, strict=True):
-            memory.own.move(client, estimate, _step(self.step, gain))
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
+        _track(memory, decoded)
+        for client, estimate in zip(decoded.clients.tolist(), decoded.estimates, strict=True):
+            memory.own.move(client, estimate, _step(self.step, decoded.gain))
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         pass
@@ -305,16 +294,8 @@ class Mean:
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.common.expand(len(clients), -1)
 
-    def learn(
-        self,
-        memory: Memory,
-        clients: Tensor,
-        expected: Tensor,
-        estimates: Tensor,
-        failed: Tensor,
-        gain: float,
-    ) -> None:
-        _track(memory, clients, expected, estimates, failed, gain)
+    def learn(self, memory: Memory, decoded: Decoded) -> None:
+        _track(memory, decoded)
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         memory.common.lerp_(mean, _step(self.step, 1 + max(0.0, gain - 1) / clients))
@@ -351,15 +332,11 @@ def _step(step: float | None, gain: float) -> float:
     return min(1.0, 1 / gain) if step is None else step
 
 
-def _track(
-    memory: Memory,
-    clients: Tensor,
-    expected: Tensor,
-    estimates: Tensor,
-    failed: Tensor,
-    gain: float,
-) -> None:
+def _track(memory: Memory, decoded: Decoded) -> None:
     """Keeps the RMS of decoded residuals, without what decoding added to it."""
-    mean_square = squared_distances(expected, estimates).to(clients.device) / memory.own.dim
-    rms = (mean_square / gain).sqrt().float()
-    memory.residual_rms[clients] = torch.where(failed, 2 * memory.residual_rms[clients], rms)
+    clients = decoded.clients
+    distances = squared_distances(decoded.expected, decoded.estimates).to(clients.device)
+    rms = (distances / memory.own.dim / decoded.gain).sqrt().float()
+    memory.residual_rms[clients] = torch.where(
+        decoded.failed, 2 * memory.residual_rms[clients], rms
+    )
