@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from wzfl.compressors import Planned
+from wzfl.compressors import is_planned
 from wzfl.compressors.envelope import float32_bytes, float32_rows
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.federation import Federation, State
@@ -68,7 +68,7 @@ def _plan(federation: Federation, state: State, public: Public) -> bytes:
     """In which way a client is to send what the server's model does not tell."""
     client = torch.tensor(public.clients, device=public.scale.device)
     model = federation.residual_model(state.side, client)
-    assert isinstance(federation.compressor, Planned)
+    assert is_planned(federation.compressor)
     assert model is not None
     side = federation.side_information.predict(state.side, client)
     (plan,) = federation.compressor.plan(model, side)

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from wzfl.compressors import Compressor, SelfReading, SideInformed
+from wzfl.compressors import Compressor, SelfReading, is_side_informed
 from wzfl.errors import InputError
 from wzfl.public import Public
 
@@ -66,7 +66,7 @@ class ClientSide:
     compressor: Compressor
 
     def __post_init__(self) -> None:
-        if isinstance(self.compressor, SideInformed):
+        if is_side_informed(self.compressor):
             raise InputError(
                 f"{type(self).__name__} can not wrap {type(self.compressor).__name__}: a client can"
                 " not decode its own payload without the server's side information"

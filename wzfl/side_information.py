@@ -140,7 +140,7 @@ class Zero:
     """Expects nothing: coding without side information; clients scale by their own RMS."""
 
     sketch: ClassVar[int] = 0
-    waves: ClassVar[int] = 1
+    waves = 1  # a constant: without a type it is no field
     broadcasts_scale: ClassVar[bool] = False
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
@@ -182,6 +182,7 @@ class Last:
     precision: str = "float32"
     capacity: int | None = None
 
+    waves = 1  # a constant here; a field where clients of a round can be expected to be alike
     broadcasts_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -196,10 +197,6 @@ class Last:
                 f"side_information.capacity must be at least 1, or null for all clients; got"
                 f" {self.capacity}"
             )
-
-    @property
-    def waves(self) -> int:
-        return 1
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
