@@ -29,7 +29,7 @@ from wzfl.decoding import decode
 from wzfl.errors import PayloadError
 from wzfl.feedback import ClientSide
 from wzfl.kernels.density import BINS
-from wzfl.measured_scale import heard, tell
+from wzfl.measured_scale import prepend_scales, split_scales
 from wzfl.public import Public
 from wzfl.residual_model import Density, Expectation, ResidualModel
 
@@ -97,7 +97,7 @@ def decoded(name: str, data: bytes) -> bool:
     compressor, public = setting.compressor, setting.public
     try:
         if kind == "told":
-            (data,), public = heard([data], public)
+            (data,), public = split_scales([data], public)
         if kind != "arrived":
             (data,) = seal_rows(compressor, [data], DIM, public)
         estimate, failed = decode(compressor, [data], setting.side, public, setting.model)
@@ -118,7 +118,7 @@ def seeds(name: str) -> list[bytes]:
         (payload,) = setting.compressor.encode(update, setting.public)
         body = _body(setting.compressor, update, setting.public)
         public = replace(setting.public, scale=torch.tensor([0.5]))
-        (told,) = tell([_body(setting.compressor, update, public)], public)
+        (told,) = prepend_scales([_body(setting.compressor, update, public)], public)
         for kind, data in enumerate((payload, body, told)):
             inputs.append(bytes([kind, number]) + data)
     return inputs

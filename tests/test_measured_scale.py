@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,13 @@ from wzfl import InputError, PayloadError
 from wzfl.federation import State
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.linear import Linear
-from wzfl.measured_scale import heard, margin, measured, sketches, tell
+from wzfl.measured_scale import (
+    margin,
+    prepend_scales,
+    sketches,
+    split_scales,
+    with_measured_scales,
+)
 from wzfl.public import Public
 from wzfl.server import Server
 from wzfl.side_information import Fixed, Last, Mean
@@ -21,8 +28,7 @@ FEW = DIM // 2  # where the model is that of test_simulation
 
 def sketched(updates, side, round=1):
     public = Public(seed=0, round=round, clients=range(len(updates)))
-    told = sketches(side, SIZE, public)
-    return Public(seed=0, round=round, clients=range(len(updates)), sketches=told)
+    return replace(public, sketches=sketches(side, SIZE, public))
 
 
 def vectors(clients=200, dim=3001, seed=0):
@@ -50,7 +56,7 @@ def test_sketches_tell_the_distance(spiky):
 
 def test_scales_are_seldom_too_small_and_not_much_too_large():
     updates, side = vectors(clients=1000, dim=500)
-    scale = measured(updates, sketched(updates, side)).scale
+    scale = with_measured_scales(updates, sketched(updates, side)).scale
     ratio = scale / (updates - side).square().mean(dim=1).sqrt()
     assert (ratio < 1).sum() <= 5
     assert ratio.mean() == pytest.approx(margin(SIZE, 500), rel=0.02)
@@ -59,34 +65,34 @@ def test_scales_are_seldom_too_small_and_not_much_too_large():
 def test_where_history_is_no_better_the_client_codes_alone():
     updates, side = vectors(clients=20)
     for useless in (-side, torch.zeros_like(side)):
-        assert (measured(updates, sketched(updates, useless)).scale == 0).all()
+        assert (with_measured_scales(updates, sketched(updates, useless)).scale == 0).all()
 
 
 def test_the_server_hears_what_the_client_measured():
     updates, side = vectors(clients=5)
     public = sketched(updates, side)
-    known = measured(updates, public)
-    bodies, told = heard(tell([b"a", b"bc", b"", b"d", b"e"], known), public)
+    known = with_measured_scales(updates, public)
+    bodies, read = split_scales(prepend_scales([b"a", b"bc", b"", b"d", b"e"], known), public)
     assert bodies == [b"a", b"bc", b"", b"d", b"e"]
-    assert torch.equal(told.scale, known.scale)
-    assert told.sketches is None
+    assert torch.equal(read.scale, known.scale)
+    assert read.sketches is None
 
 
 @pytest.mark.parametrize("scale", [b"", b"\x00", b"\xff\xff", b"\x80\x7f", b"\x80\xbf"])
 def test_a_payload_without_a_usable_scale_is_refused(scale):
     public = Public(seed=0, round=1, clients=(3,))
     with pytest.raises(PayloadError, match="scale"):
-        heard([scale], public)
+        split_scales([scale], public)
 
 
 def test_a_scale_that_was_changed_on_the_way_is_noticed():
     updates, side = vectors(clients=1)
     public, compressor = sketched(updates, side), wzfl.build_compressor("wyner_ziv", bitrate=3)
-    known = measured(updates, public)
-    (payload,) = tell(compressor.encode(updates, known), known)
-    bodies, told = heard([bytes([payload[0] ^ 1]) + payload[1:]], public)
+    known = with_measured_scales(updates, public)
+    (payload,) = prepend_scales(compressor.encode(updates, known), known)
+    bodies, read = split_scales([bytes([payload[0] ^ 1]) + payload[1:]], public)
     with pytest.raises(PayloadError):
-        compressor.decode(bodies, side, told)
+        compressor.decode(bodies, side, read)
 
 
 @pytest.mark.parametrize("side", [Last(sketch=FEW), Mean(sketch=FEW), Linear(sketch=FEW)])
@@ -119,12 +125,12 @@ def test_all_of_the_side_information_is_an_oracle_and_costs_the_downlink_as_much
     records, _ = run(federation("wyner_ziv", side=Last(sketch=10**9)))
     down = CLIENTS * 8 * (4 * DIM + OVERHEAD_BYTES + 4 * DIM)
     assert {record["downlink_bits"] for record in records} == {down}
-    told = [client for record in records for client in record["clients"] if client["scale"] > 0]
-    assert len(told) > 50
-    for client in told:
+    informed = [client for record in records for client in record["clients"] if client["scale"] > 0]
+    assert len(informed) > 50
+    for client in informed:
         # bfloat16, rounded up
         assert 1 <= client["scale"] / client["residual_rms"] < 1.01
-    assert not any(client["failed"] for client in told)
+    assert not any(client["failed"] for client in informed)
 
 
 def test_others_are_sent_no_sketch():

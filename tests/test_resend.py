@@ -33,7 +33,15 @@ class Rounds:
         shards = [Shard(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.long))] * CLIENTS
         compressor = LearnedSlepianWolf(2.0)
         self.federation = Federation(
-            *(model, shards, FedSGD(1), compressor, Learned(), "mean", CLIENTS, 0), resend=True
+            model=model,
+            shards=shards,
+            work=FedSGD(1),
+            compressor=compressor,
+            side_information=Learned(),
+            aggregation="mean",
+            clients_per_round=CLIENTS,
+            seed=0,
+            resend=True,
         )
         server = Server(model.init(0), partial(torch.optim.SGD, lr=0.1))
         self.state = State.initial(self.federation, server)
@@ -117,9 +125,9 @@ def test_between_two_estimates_is_the_wiener_filter(name, ratio):
     generator = torch.Generator().manual_seed(0)
     update = torch.randn(1, dim, generator=generator)
     public, nothing = Public(0, 1, (0,)), torch.zeros(1, dim)
-    told = decode(compressor, compressor.encode(update, public), nothing, public)[0]
-    alone = (told - update).square().mean()
+    coded_alone = decode(compressor, compressor.encode(update, public), nothing, public)[0]
+    alone = (coded_alone - update).square().mean()
     off = ratio * alone
     first = update + off.sqrt() * torch.randn(1, dim, generator=generator)
-    error = (_between(first, told, compressor) - update).square().mean()
+    error = (_between(first, coded_alone, compressor) - update).square().mean()
     assert float(error / alone) == pytest.approx(ratio / (1 + ratio), rel=0.1, abs=0.01)

@@ -31,12 +31,14 @@ def broadcast(
     public = Public(federation.seed, round, sampled).to(weights.device)
     return (
         Uncompressed().decode([payload], weights[None], server)[0],
-        _told(federation, state, public, ledger),
+        _with_side_information(federation, state, public, ledger),
     )
 
 
-def _told(federation: Federation, state: State, public: Public, ledger: BitLedger) -> Public:
-    """With what each client is told of the side information: a plan, a sketch, a scale, or nothing."""
+def _with_side_information(
+    federation: Federation, state: State, public: Public, ledger: BitLedger
+) -> Public:
+    """`public` with what each client is sent of the side information: a plan, sketch, scale or nothing."""
     policy, device = federation.side_information, public.scale.device
     scales = policy.plan(state.side, torch.tensor(public.clients, device=device))
     if federation.models_residuals:
@@ -65,7 +67,7 @@ def _for_each(
 
 
 def _plan(federation: Federation, state: State, public: Public) -> bytes:
-    """In which way a client is to send what the server's model does not tell."""
+    """Tells a client in which way to send what the server's model does not say."""
     client = torch.tensor(public.clients, device=public.scale.device)
     model = federation.residual_model(state.side, client)
     assert is_planned(federation.compressor)
@@ -76,9 +78,9 @@ def _plan(federation: Federation, state: State, public: Public) -> bytes:
 
 
 def _sketch(federation: Federation, state: State, public: Public) -> bytes:
-    """By which a client measures how far it is from what is expected of it."""
+    """Floats by which a client measures how far its update is from what is expected of it."""
     client = torch.tensor(public.clients, device=public.scale.device)
     side = federation.side_information.predict(state.side, client)
     size = min(federation.side_information.sketch, federation.model.dim)
-    (told,) = float32_bytes(sketches(side, size, public))
-    return told
+    (sketch,) = float32_bytes(sketches(side, size, public))
+    return sketch

@@ -15,7 +15,7 @@ from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.ledger import BitLedger
-from wzfl.measured_scale import heard, measured, tell
+from wzfl.measured_scale import prepend_scales, split_scales, with_measured_scales
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 from wzfl.resend import sent_again
@@ -155,7 +155,7 @@ def _read(
     ledger.sent_up(sent)
     payload_bytes = torch.tensor([len(payload) for payload in sent], device=updates.device)
     if federation.measures_scales:
-        received, public = heard(received, public)
+        received, public = split_scales(received, public)
     side = policy.predict(state.side, clients)
     estimates, failed = _decoded(federation, state, clients, received, side, public)
     if federation.resends:
@@ -165,7 +165,7 @@ def _read(
             estimates[own] = sent_again(federation, state, public.rows(own), ledger, *vectors)
             payload_bytes[own] += (ledger.uplink_bits - before) // 8
     if federation.measures_scales:
-        state.side.residual_rms[clients] = public.scale / policy.planned_ratio(state.side)
+        state.side.residual_rms[clients] = public.scale / policy.scale_ratio(state.side)
 
     # Observer: sees both ends, changes neither.
     error = squared_distances(estimates, updates)
@@ -192,8 +192,8 @@ def _sent(
     None for all others.
     """
     if public.sketches is not None:
-        public = measured(updates, public)
-        return tell(compressor.encode(updates, public), public), None
+        public = with_measured_scales(updates, public)
+        return prepend_scales(compressor.encode(updates, public), public), None
     if state.client_memory is None or not isinstance(compressor, ClientMemory):
         return compressor.encode(updates, public), None
     memory = state.client_memory[_places(public)]

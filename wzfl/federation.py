@@ -93,7 +93,7 @@ class Federation:
     def residual_gain(self, memory: Memory) -> float:
         """Energy of decoded over true residuals, as the side information plans for it."""
         if is_side_informed(self.compressor):
-            ratio = self.side_information.planned_ratio(memory)
+            ratio = self.side_information.scale_ratio(memory)
             return self.compressor.residual_gain(self.model.dim, ratio)
         return 1.0
 

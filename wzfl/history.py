@@ -86,10 +86,6 @@ class History:
         history.places, history._slabs = contents["places"], contents["slabs"]
         return history
 
-    def nbytes(self) -> int:
-        """What is allocated."""
-        return sum(part.nbytes for slab in self._slabs for part in slab)
-
     def _vector(self, client: int) -> Tensor:
         """`[dim]`: the stored one itself under "float32"."""
         if client not in self.places:

@@ -56,7 +56,7 @@ class Learned(Linear):
         spread = Spread.empty(population, dim, device, self.capacity, self.pace)
         return replace(memory, spread=spread)
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         """See `SideInformation`; plans have no scale, and residuals are taken to be what is expected."""
         return 1.0
 

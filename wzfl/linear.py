@@ -55,10 +55,10 @@ class Linear(Last):
         if not 0 <= self.memory < 1:
             raise InputError(f"side_information.memory must be in [0, 1); got {self.memory}")
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         """See `SideInformation`."""
         if self.sketch:
-            return super().planned_ratio(memory)
+            return super().scale_ratio(memory)
         return self.margin * float(memory.margin)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:

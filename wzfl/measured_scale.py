@@ -20,7 +20,7 @@ from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 
 _TOO_SMALL = 1e-3  # share of scales that may be less than the residual's RMS
-_TOLD_BYTES = 2
+_SCALE_BYTES = 2
 
 
 @lru_cache
@@ -48,8 +48,8 @@ def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:
     return padded.view(len(vectors), -1, size).sum(dim=1).float()
 
 
-def measured(updates: Tensor, public: Public) -> Public:
-    """What a client goes on with: the scale of its residual, or 0 where coding alone is as good.
+def with_measured_scales(updates: Tensor, public: Public) -> Public:
+    """`public` with the scales that clients measure in place of sketches; 0 where coding alone is as good.
 
     Scales are bfloat16, rounded up.
     """
@@ -61,29 +61,29 @@ def measured(updates: Tensor, public: Public) -> Public:
     return _with(public, _from_bits(_bits(scale)).to(public.scale.device))
 
 
-def tell(payloads: list[bytes], public: Public) -> list[bytes]:
-    """Payloads made with the scales of `public`, and these scales."""
-    told = _bits(public.scale)
-    return [scale.tobytes() + body for scale, body in zip(told, payloads, strict=True)]
+def prepend_scales(payloads: list[bytes], public: Public) -> list[bytes]:
+    """Payloads that were made with the scales of `public`, each after its scale in two bytes."""
+    scales = _bits(public.scale)
+    return [scale.tobytes() + body for scale, body in zip(scales, payloads, strict=True)]
 
 
-def heard(payloads: list[bytes], public: Public) -> tuple[list[bytes], Public]:
-    """The inverse of `tell`: what the server goes on with.
+def split_scales(payloads: list[bytes], public: Public) -> tuple[list[bytes], Public]:
+    """Payloads without the scales before them, and `public` with these: `prepend_scales` undone.
 
     Raises:
         PayloadError: a payload does not start with a scale.
     """
     for payload, client in zip(payloads, public.clients, strict=True):
-        if len(payload) < _TOLD_BYTES:
+        if len(payload) < _SCALE_BYTES:
             raise PayloadError(
-                f"payload of client {client}: got {len(payload)} bytes; expected {_TOLD_BYTES} of a"
+                f"payload of client {client}: got {len(payload)} bytes; expected {_SCALE_BYTES} of a"
                 " scale and more"
             )
-    told = np.frombuffer(b"".join(payload[:_TOLD_BYTES] for payload in payloads), "<u2")
-    scale = _from_bits(told)
+    bits = np.frombuffer(b"".join(payload[:_SCALE_BYTES] for payload in payloads), "<u2")
+    scale = _from_bits(bits)
     if not bool(((scale >= 0) & scale.isfinite()).all()):
         raise PayloadError("got a scale that is negative or not finite; expected one of at least 0")
-    bodies = [payload[_TOLD_BYTES:] for payload in payloads]
+    bodies = [payload[_SCALE_BYTES:] for payload in payloads]
     return bodies, _with(public, scale.to(public.scale.device))
 
 

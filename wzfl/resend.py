@@ -38,8 +38,8 @@ def sent_again(
         if not bool(failed):
             return first
     payloads = _asked(b"\x00", compressor, update, public.alone(), ledger)
-    told = decode(compressor, payloads, torch.zeros_like(side), public.alone())[0]
-    return told if compressor.unbiased else _between(first, told, compressor)
+    coded_alone = decode(compressor, payloads, torch.zeros_like(side), public.alone())[0]
+    return coded_alone if compressor.unbiased else _between(first, coded_alone, compressor)
 
 
 def _asked(
@@ -52,15 +52,15 @@ def _asked(
     return payloads
 
 
-def _between(first: Tensor, told: Tensor, compressor: Compressor) -> Tensor:
-    """What is most likely between two estimates `[1, dim]`, of which `told` is of the update coded alone.
+def _between(first: Tensor, coded_alone: Tensor, compressor: Compressor) -> Tensor:
+    """What is most likely between two estimates `[1, dim]`, the second of the update coded alone.
 
-    `told` is a posterior mean, with energy g |x|**2 if x is the update, and off by R = (1 - g) |x|**2,
+    `coded_alone` is a posterior mean, with energy g |x|**2 if x is the update, and off by R = (1 - g) |x|**2,
     orthogonally. `first` is off by P, independently: their distance is P + R, and the Wiener filter goes
     P / (P + R) of the way from it.
     """
     assert is_side_informed(compressor)  # no other's payloads fail
-    gain = compressor.residual_gain(told.shape[1], 1.0)
-    off = (1 / gain - 1) * energies(told)
-    share = 1 - off / squared_distances(first, told).clamp_min(1e-300)
-    return torch.lerp(first, told, share.clamp(0, 1).to(told)[:, None])
+    gain = compressor.residual_gain(coded_alone.shape[1], 1.0)
+    off = (1 / gain - 1) * energies(coded_alone)
+    share = 1 - off / squared_distances(first, coded_alone).clamp_min(1e-300)
+    return torch.lerp(first, coded_alone, share.clamp(0, 1).to(coded_alone)[:, None])

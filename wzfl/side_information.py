@@ -105,7 +105,7 @@ class SideInformation(Protocol):
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory: ...
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         """The margin: planned scale over estimated residual RMS."""
         ...
 
@@ -146,7 +146,7 @@ class Zero:
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         return 1.0
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ class Last:
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device, self.precision, self.capacity)
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ class Last:
         pass
 
     def _scales(self, memory: Memory, clients: Tensor) -> Tensor:
-        return self.planned_ratio(memory) * memory.residual_rms[clients]
+        return self.scale_ratio(memory) * memory.residual_rms[clients]
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Fixed(Last):
         if self.sketch:
             raise InputError("side_information=fixed has its scale; sketch must be 0")
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         """See `SideInformation`; residuals are taken to be what is planned for."""
         return 1.0
 
@@ -282,11 +282,11 @@ class Mean:
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
         return Memory.empty(population, dim, device)
 
-    def planned_ratio(self, memory: Memory) -> float:
+    def scale_ratio(self, memory: Memory) -> float:
         return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
-        return self.planned_ratio(memory) * memory.residual_rms[clients]
+        return self.scale_ratio(memory) * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
         return memory.common.expand(len(clients), -1)

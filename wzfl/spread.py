@@ -47,7 +47,7 @@ class Spread:
         caution: `[population]`, by what the margin is multiplied.
         predicted: `[population]`, whose residuals are from predictions; those of others are their updates.
         recent: by client, some of the residuals that were last read.
-        heard: clients of the round.
+        asked: clients of the round, or of its wave.
         planned: by client whose planned payload was decoded, until it is learned from: variances `[dim]` of
             what was read.
         counted: by client, what is to be added to `counts`, of residuals over their stretch.
@@ -65,7 +65,7 @@ class Spread:
     caution: Tensor
     predicted: Tensor
     recent: dict[int, Recent] = field(default_factory=dict)
-    heard: list[int] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
     planned: dict[int, Tensor] = field(default_factory=dict)
     counted: dict[int, np.ndarray] = field(default_factory=dict)
     stretches: dict[int, float] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Spread:
         for forgotten in self.own.admit(clients):
             self.seen[forgotten] = self.predicted[forgotten] = False
             self.recent.pop(forgotten, None)
-        self.heard = clients
+        self.asked = clients
         self.planned.clear()  # payloads that were refused after all
 
     def model(self, clients: Tensor, margin: float) -> ResidualModel:
@@ -166,7 +166,7 @@ class Spread:
 
     def finish(self) -> None:
         """Ends a round."""
-        seen = [client for client in self.heard if self.seen[client]]
+        seen = [client for client in self.asked if self.seen[client]]
         if not seen:
             return
         self.common.zero_()
