@@ -18,7 +18,7 @@ from wzfl.ledger import BitLedger
 from wzfl.measured_scale import prepend_scales, split_scales, with_measured_scales
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
-from wzfl.resend import sent_again
+from wzfl.resend import resend_failed
 from wzfl.side_information import Decoded
 from wzfl.threads import in_threads, runs
 
@@ -110,8 +110,16 @@ def _delivered(
     for row in range(len(payloads)):
         own = slice(row, row + 1)
         sent = payloads[own] if row in candidates else []
-        alone = (updates[own], energy[own], public.rows(own))
-        parts.append(_first_read(federation, state, sent, candidates.get(row, ()), *alone))
+        part = _first_read(
+            federation,
+            state,
+            sent,
+            candidates.get(row, ()),
+            updates[own],
+            energy[own],
+            public.rows(own),
+        )
+        parts.append(part)
     return parts
 
 
@@ -159,29 +167,48 @@ def _read(
     side = policy.predict(state.side, clients)
     estimates, failed = _decoded(federation, state, clients, received, side, public)
     if federation.resends:
-        for row in failed.nonzero()[:, 0].tolist():
-            own = slice(row, row + 1)
-            vectors, before = (updates[own], side[own], estimates[own]), ledger.uplink_bits
-            estimates[own] = sent_again(federation, state, public.rows(own), ledger, *vectors)
-            payload_bytes[own] += (ledger.uplink_bits - before) // 8
+        payload_bytes += resend_failed(
+            federation,
+            state,
+            public,
+            ledger,
+            updates,
+            side,
+            estimates,
+            failed,
+        )
     if federation.measures_scales:
         state.side.residual_rms[clients] = public.scale / policy.scale_ratio(state.side)
 
     # Observer: sees both ends, changes neither.
-    error = squared_distances(estimates, updates)
-    nothing_expected = side.stride(1) == 0 and not bool(side[:, 0].any())
-    side_error = energy if nothing_expected else squared_distances(side, updates)
-    side_energy = torch.zeros_like(energy) if nothing_expected else energies(side)
+    error, side_error, side_energy = _distances(side, estimates, updates, energy)
 
     # Server: learns; `side` may be its memory itself, and is not what it was from here on.
     gain = federation.residual_gain(state.side)
     policy.learn(state.side, Decoded(clients, side, estimates, failed, gain))
     return Exchanged(
-        *(ledger, estimates, energy, error, side_error, side_energy),
-        *(public.scale, payload_bytes, failed),
+        ledger=ledger,
+        estimates=estimates,
+        energy=energy,
+        error=error,
+        side_error=side_error,
+        side_energy=side_energy,
+        scale=public.scale,
+        payload_bytes=payload_bytes,
+        failed=failed,
         lost=torch.zeros_like(failed),
         refused=torch.zeros_like(payload_bytes),
     )
+
+
+def _distances(
+    side: Tensor, estimates: Tensor, updates: Tensor, energy: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`[clients]` each: |estimate - update|**2, |side - update|**2, |side|**2; `energy` is |update|**2."""
+    error = squared_distances(estimates, updates)
+    if side.stride(1) == 0 and not bool(side[:, 0].any()):  # nothing is expected
+        return error, energy, torch.zeros_like(energy)
+    return error, squared_distances(side, updates), energies(side)
 
 
 def _sent(

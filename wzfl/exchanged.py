@@ -54,8 +54,14 @@ class Exchanged:
         ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
         ledger.sent_up(sent)
         return cls(
-            *(ledger, zeros, energy, unknown, unknown, unknown, scale),
-            torch.tensor([sum(map(len, sent))], device=energy.device),
+            ledger=ledger,
+            estimates=zeros,
+            energy=energy,
+            error=unknown,
+            side_error=unknown,
+            side_energy=unknown,
+            scale=scale,
+            payload_bytes=torch.tensor([sum(map(len, sent))], device=energy.device),
             failed=torch.zeros_like(energy, dtype=torch.bool),
             lost=torch.ones_like(energy, dtype=torch.bool),
             refused=torch.full_like(energy, refused, dtype=torch.int64),

@@ -13,7 +13,37 @@ from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 
 
-def sent_again(
+def resend_failed(
+    federation: Federation,
+    state: State,
+    public: Public,
+    ledger: BitLedger,
+    updates: Tensor,
+    side: Tensor,
+    estimates: Tensor,
+    failed: Tensor,
+) -> Tensor:
+    """Puts better estimates where decoding `failed`, and returns the bytes that clients sent for it.
+
+    `[clients]`, as `failed`; vectors are `[clients, dim]`.
+    """
+    sent = torch.zeros(len(failed), dtype=torch.int64, device=updates.device)
+    for row in failed.nonzero()[:, 0].tolist():
+        own, before = slice(row, row + 1), ledger.uplink_bits
+        estimates[own] = _sent_again(
+            federation,
+            state,
+            public.rows(own),
+            ledger,
+            updates[own],
+            side[own],
+            estimates[own],
+        )
+        sent[row] = (ledger.uplink_bits - before) // 8
+    return sent
+
+
+def _sent_again(
     federation: Federation,
     state: State,
     public: Public,

@@ -128,8 +128,11 @@ class Expectation:
         """
         bits = [
             kernel.information(
-                *(recent.starts, recent.widths, 2**-octave / (self.density.unit * recent.stretch)),
-                *(recent.contexts, self.density.tables),
+                recent.starts,
+                recent.widths,
+                2**-octave / (self.density.unit * recent.stretch),
+                recent.contexts,
+                self.density.tables,
             )
             for octave in _OCTAVES
         ]
@@ -151,8 +154,13 @@ class Expectation:
         unit, counts = self.density.unit * stretch, np.zeros((BINS, BINS))
         means, squares = np.empty(len(starts)), np.empty(len(starts))
         kernel.explain(
-            *(starts / unit, widths / unit, self.contexts[row], self.density.tables),
-            *(means, squares, counts),
+            starts / unit,
+            widths / unit,
+            self.contexts[row],
+            self.density.tables,
+            means,
+            squares,
+            counts,
         )
         return means * unit, squares * unit**2, counts.clip(min=0)
 

@@ -39,15 +39,15 @@ def run_round(
     if not bool(state.server.weights.isfinite().all()):
         raise Diverged(f"the weights that round {round} starts from are not finite")
     ledger, sampled = BitLedger(), _sample(federation, round)
-    received = _waves(federation, state, round, sampled, ledger, observe is not None)
+    received = _waves(federation, state, round, sampled, ledger, keep_vectors=observe is not None)
     if observe is not None:
         updates, side = (torch.cat(parts) for parts in zip(*received.vectors, strict=True))
         observe(round, updates, side)
-    observed = received.observed()
-    energy, lost = observed["energy"], observed["lost"] > 0
+    columns = received.by_name()
+    energy, lost = columns["energy"], columns["lost"] > 0
     if not bool(energy.isfinite().any()):
         raise Diverged(f"no update of round {round} is finite")
-    train_loss = _train_loss(federation, sampled, observed)
+    train_loss = _train_loss(federation, sampled, columns)
     if not math.isfinite(train_loss):
         raise Diverged(f"the training loss of round {round} is not finite")
     if not bool(lost.all()):
@@ -59,12 +59,12 @@ def run_round(
         "uplink_bits": ledger.uplink_bits,
         "downlink_bits": ledger.downlink_bits,
         "train_loss": train_loss,
-        "nmse": mean_ratio(observed["error"], energy),
-        "side_information_error": mean_ratio(observed["side_error"], energy),
-        "decode_failures": int(observed["failed"].sum()),
+        "nmse": mean_ratio(columns["error"], energy),
+        "side_information_error": mean_ratio(columns["side_error"], energy),
+        "decode_failures": int(columns["failed"].sum()),
         "lost": int(lost.sum()),
-        "refused": int(observed["refused"].sum()),
-        "clients": client_records(round, sampled, state.last_round, federation.model.dim, observed),
+        "refused": int(columns["refused"].sum()),
+        "clients": client_records(round, sampled, state.last_round, federation.model.dim, columns),
     }
     state.last_round[torch.tensor(sampled)[~lost]] = round
     state.round = round
@@ -72,12 +72,12 @@ def run_round(
 
 
 def _train_loss(
-    federation: Federation, sampled: tuple[int, ...], observed: Mapping[str, Tensor]
+    federation: Federation, sampled: tuple[int, ...], columns: Mapping[str, Tensor]
 ) -> float:
-    """Mean over examples; without clients whose loss is not finite if neither is their update."""
+    """Mean over examples. Leaves out clients of whom neither loss nor update is finite."""
     examples = [len(federation.shards[client].y) for client in sampled]
-    losses, weights = observed["losses"], torch.tensor(examples).double()
-    known = losses.isfinite() | observed["energy"].isfinite()
+    losses, weights = columns["losses"], torch.tensor(examples).double()
+    known = losses.isfinite() | columns["energy"].isfinite()
     return float(losses[known] @ weights[known] / weights[known].sum())
 
 
@@ -87,11 +87,11 @@ def _waves(
     round: int,
     sampled: tuple[int, ...],
     ledger: BitLedger,
-    watch: bool,
+    keep_vectors: bool,
 ) -> Received:
     """What comes of a round's clients, asked in as many waves as the side information wants."""
     policy = federation.side_information
-    received, heard = Received(Aggregate(federation.aggregation)), 0
+    received, arrived = Received(Aggregate(federation.aggregation)), 0
     waves = min(policy.waves, len(sampled))
     ends = [len(sampled) * wave // waves for wave in range(waves + 1)]
     for start, end in pairwise(ends):
@@ -104,13 +104,13 @@ def _waves(
             [federation.shards[client] for client in clients],
             [batch_seed(federation.seed, round, client) for client in clients],
         )
-        wave = receive(federation, state, cohort, public, watch)
-        new = len(clients) - int(wave.observed()["lost"].sum())
-        heard += new
+        wave = receive(federation, state, cohort, public, keep_vectors)
+        new = len(clients) - int(wave.by_name()["lost"].sum())
+        arrived += new
         received.join(wave)
         if new:
             gain = federation.residual_gain(state.side)
-            policy.finish(state.side, received.aggregate.result(), heard, gain)
+            policy.finish(state.side, received.aggregate.result(), arrived, gain)
     return received
 
 

@@ -21,7 +21,7 @@ from wzfl.public import Public
 from wzfl.server import Aggregate
 from wzfl.threads import in_threads
 
-# Lanes, and floats that their sums may take; no matter of threads, as rounding depends on them.
+# Lanes, and floats their sums may take. Independent of the thread count: rounding depends on the lanes.
 _LANES, _SUMS = 16, 2**28
 
 
@@ -30,10 +30,10 @@ class Received:
     """What came of a round's clients, or of some of them.
 
     Attributes:
-        aggregate: of their estimates.
-        ledger: has been shown their payloads.
+        aggregate: the aggregate of their estimates.
+        ledger: the bits of their payloads.
         columns: `[columns, clients]` float64: losses, then `COLUMNS`.
-        vectors: updates and side information, `[clients, dim]` of each group, where they are watched.
+        vectors: updates and side information, `[clients, dim]` of each group, if they are kept.
     """
 
     aggregate: Aggregate
@@ -41,8 +41,8 @@ class Received:
     columns: Tensor | None = None
     vectors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def observe(self, columns: Tensor) -> None:
-        """Of clients that follow.
+    def append(self, columns: Tensor) -> None:
+        """Adds the `columns` of clients that follow.
 
         Joined at once: a few numbers kept for each group lie between the blocks that vectors were in, which
         the next group's then no longer fit.
@@ -50,31 +50,35 @@ class Received:
         known = self.columns
         self.columns = columns if known is None else torch.cat([known, columns], dim=1)
 
-    def observed(self) -> dict[str, Tensor]:
-        """`[clients]` float64 by name, where they are to be read: on a CPU."""
+    def by_name(self) -> dict[str, Tensor]:
+        """The columns, `[clients]` float64 each, on a CPU."""
         assert self.columns is not None
         return dict(zip(("losses", *COLUMNS), self.columns.cpu(), strict=True))
 
     def join(self, other: "Received") -> "Received":
-        """With what came of the clients that follow."""
+        """Adds what came of the clients that follow, and returns the whole."""
         self.aggregate.join(other.aggregate)
         self.ledger.join(other.ledger)
         if other.columns is not None:
-            self.observe(other.columns)
+            self.append(other.columns)
         self.vectors += other.vectors
         return self
 
 
 def receive(
-    federation: Federation, state: State, cohort: Cohort, public: Public, watch: bool = False
+    federation: Federation,
+    state: State,
+    cohort: Cohort,
+    public: Public,
+    keep_vectors: bool = False,
 ) -> Received:
-    """Everything that `cohort`, the clients of `public`, sends; `watch` keeps the vectors."""
+    """Everything that `cohort`, the clients of `public`, sends; `keep_vectors`: in `Received.vectors`."""
     device = cohort.weights.device
 
     def lane(groups: list[slice]) -> Received:
         received = Received(Aggregate(federation.aggregation))
         for rows in groups:
-            _group(federation, state, cohort.rows(rows), public.rows(rows), received, watch)
+            _group(federation, state, cohort.rows(rows), public.rows(rows), received, keep_vectors)
         return received
 
     lanes = _lanes(cohort.groups(), federation.model.dim)
@@ -83,7 +87,7 @@ def receive(
 
 
 def _lanes(groups: list[slice], dim: int) -> list[list[slice]]:
-    """Runs of groups."""
+    """Successive groups, handled one after the other by one lane each."""
     lanes = max(1, min(len(groups), _LANES, _SUMS // dim))
     ends = [len(groups) * lane // lanes for lane in range(lanes + 1)]
     return [groups[start:end] for start, end in pairwise(ends)]
@@ -95,10 +99,10 @@ def _group(
     cohort: Cohort,
     public: Public,
     received: Received,
-    watch: bool,
+    keep_vectors: bool,
 ) -> None:
     updates, losses = cohort.updates()
-    if watch:
+    if keep_vectors:
         clients = torch.tensor(public.clients, device=updates.device)
         side = federation.side_information.predict(state.side, clients)
         received.vectors.append((updates.clone(), side.clone()))
@@ -106,7 +110,7 @@ def _group(
     for part in parts:
         received.ledger.join(part.ledger)
     table = torch.cat([part.table() for part in parts], dim=1)
-    received.observe(torch.cat([losses.double()[None], table]))
+    received.append(torch.cat([losses.double()[None], table]))
     # How many examples a client holds is told once, when it joins, and is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
     lost = torch.cat([part.lost for part in parts])
