@@ -114,7 +114,7 @@ class Late:
     ],
 )
 def test_a_wave_of_which_nothing_comes_teaches_nothing(name, side):
-    """As if nobody had been asked in it."""
+    """All is as if nobody had been asked in that wave."""
     waves = federation(name, side=side, channel=Late())
     state = started(waves)
     for round in range(1, 6):
@@ -129,7 +129,7 @@ def test_a_wave_of_which_nothing_comes_teaches_nothing(name, side):
 
 @dataclass(frozen=True)
 class Asked(Mean):
-    """Keeps of how many clients the means were that it learned from."""
+    """Keeps how many clients each mean was of that it learned from."""
 
     counts: list = field(default_factory=list)
 

@@ -32,7 +32,7 @@ momentum = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
 
 
 class Killed(BaseException):
-    """At any moment."""
+    """Ends a run as a kill would, at any moment."""
 
 
 def fresh(settings, optimizer=momentum):
@@ -128,7 +128,7 @@ def test_without_a_usable_checkpoint_a_run_starts_anew(folders):
 
 @pytest.mark.parametrize("cut", [1, 40, 300])
 def test_tables_that_break_off_are_cut_back_to_the_checkpoint(folders, cut):
-    """As after a kill in the middle of a write; where too much is gone, an earlier checkpoint is taken."""
+    """A kill in the middle of a write does this; where much is gone, an earlier checkpoint is taken."""
     whole, killed, settings = interrupted(*folders)
     for name in ("rounds.csv", "clients.csv.gz"):
         path = killed.partial / name
@@ -268,7 +268,7 @@ def test_objects_that_other_code_wrote_are_named(tmp_path, monkeypatch):
 
 
 class Older(Learned):
-    """Of code that has it no more."""
+    """A class that later code no longer has."""
 
 
 @pytest.mark.parametrize("written", ["class", "history", "tree"])
@@ -302,7 +302,7 @@ def test_clients_tables_are_ordinary_gzip(folders):
 def test_a_full_disk_is_one_clear_error_and_costs_what_came_after_the_checkpoint(
     folders, size, disk_of
 ):
-    """Too small for the config, for the rounds, for a checkpoint."""
+    """Sizes are too small for the config, for the rounds, for a checkpoint."""
     whole, full = folders
     settings = federation("wyner_ziv")
     train(whole, settings)

@@ -59,7 +59,7 @@ def relative(estimates, updates):
     ids=lambda compressor: type(compressor.compressor).__name__,
 )
 def test_clients_know_what_the_server_reads(compressor):
-    """Whether or not they ask the decoder."""
+    """A client need not ask the decoder for it."""
     updates, public = constant()[0], Public(0, 2, range(2))
     payloads, decoded = compressor.encode_and_decode(updates, public)
     assert payloads == compressor.encode(updates, public)

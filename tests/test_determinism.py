@@ -28,7 +28,7 @@ SHAPE = (1, 8, 8)
 
 @pytest.fixture(autouse=True)
 def _flags(monkeypatch):
-    """Those of torch are what they were when a test ends."""
+    """Resets torch's flags when a test ends."""
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = torch.are_deterministic_algorithms_enabled()

@@ -90,7 +90,7 @@ def test_a_few_clients_at_a_time_are_all_at_once(monkeypatch, name, side):
 
 
 def test_who_failed_sends_again_and_pays_for_it():
-    """A scale of a thousandth of what it should be."""
+    """The scale is a thousandth of what it should be."""
     once, _ = rounds("slepian_wolf", Fixed(scale=1e-3))
     again, _ = rounds("slepian_wolf", Fixed(scale=1e-3), resend=True)
     failures = once[0]["decode_failures"]

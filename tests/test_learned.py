@@ -59,7 +59,7 @@ class Fleet:
 
 
 def misled(compressor, payloads, public, dim=DIM):
-    """All hashes of the first client are wrong."""
+    """Makes all hashes of the first client wrong."""
     one = public.rows(slice(0, 1))
     (body,) = open_rows(compressor, payloads[:1], dim, one)
     wrong = bytearray(body)
@@ -69,7 +69,7 @@ def misled(compressor, payloads, public, dim=DIM):
 
 
 def test_it_learns_where_the_energy_is():
-    """Without any prediction, far beyond what a rotation allows: 0.13 at 2 bits."""
+    """Without any prediction, errors are far below what a rotation allows: 0.13 at 2 bits."""
     fleet = Fleet(2)
     first, *_ = fleet.step()
     later = [fleet.step() for _ in range(12)]
@@ -238,7 +238,7 @@ def test_predictions_come_into_use_without_a_failure(bitrate, drift, most):
 
 
 def test_predictions_are_used_a_little_longer_than_it_takes_to_begin():
-    """Or a client near the limit would begin anew in every other round."""
+    """Without that, a client near the limit would begin anew in every other round."""
     fleet, between = Fleet(2, drift=0.45), set()
     for _ in range(14):
         before = fleet.memory.spread.predicted.clone()
@@ -259,7 +259,7 @@ class Listener:
         self.policy, self.memory = policy, policy.init(3, 100, torch.device("cpu"))
 
     def hear(self, clients, understood=True):
-        """Of whom something was expected."""
+        """One round of some clients: whether something was expected of each."""
         some = torch.tensor(clients)
         self.policy.plan(self.memory, some)
         side = self.policy.predict(self.memory, some)

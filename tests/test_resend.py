@@ -53,7 +53,7 @@ class Rounds:
         return torch.randn(magnitudes.shape, generator=self.generator) * magnitudes
 
     def step(self):
-        """Of a round: by client errors, and what was sent up and down beside the model, in bits."""
+        """One round: errors by client, bits sent up, and down beside the model, and payload bytes."""
         self.updates = 0.995 * self.updates + 0.1 * self._noise(self.magnitudes)
         self.number += 1
         ledger, clients = BitLedger(), tuple(range(CLIENTS))
@@ -73,7 +73,7 @@ class Rounds:
 
 @pytest.fixture
 def rounds(monkeypatch):
-    """After some rounds; of client 0's payloads the next `rounds.spoiled` have wrong hashes."""
+    """Clients after ten rounds; the next `rounds.spoiled` payloads of client 0 have wrong hashes."""
     honest = LearnedSlepianWolf.encode
     found = Rounds()
     found.spoiled, found.asked = 0, []

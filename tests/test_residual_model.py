@@ -20,7 +20,7 @@ DIM, UNIT = 2**13, 0.25
 
 
 def laplace_density():
-    """Of residuals whose mean magnitude is the middle of their context's bin."""
+    """The density of residuals whose mean magnitude is the middle of their context's bin."""
     middles = (EDGES[:-1] + EDGES[1:]) / 2
     below = 1 - np.exp(-EDGES[None] / middles[:, None])
     return Density.of(1e6 * np.diff(below, axis=1), UNIT)

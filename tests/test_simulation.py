@@ -66,7 +66,7 @@ def without_seconds(records):
 
 
 def test_float32_is_plain_gradient_descent():
-    """On all examples, of which some clients hold more than others."""
+    """Descent is on all examples, of which some clients hold more than others."""
     held = [shard.rows(torch.arange(4 * count)) for count, shard in enumerate(shards(), start=1)]
     settings = federation(shards=held)
     records, server = run(settings, rounds=10)
@@ -251,7 +251,7 @@ def test_divergence_stops_the_run():
 
 
 def test_so_do_weights_that_a_step_took_beyond_float32():
-    """By updates that were finite."""
+    """The updates were finite."""
     settings = federation()
     server = Server(settings.model.init(0) + 1e38, partial(torch.optim.SGD, lr=1e38))
     state = State.initial(settings, server)
@@ -261,7 +261,7 @@ def test_so_do_weights_that_a_step_took_beyond_float32():
 
 
 def test_so_does_a_loss_beyond_float32():
-    """Of finite weights, whose gradients are finite too."""
+    """The weights are finite, and so are their gradients."""
     settings = federation()
     server = Server(settings.model.init(0) * 1e38, partial(torch.optim.SGD, lr=0.3))
     with pytest.raises(Diverged, match="the training loss of round 1 is not finite"):

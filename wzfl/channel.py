@@ -1,4 +1,4 @@
-"""What becomes of payloads on their way to the server.
+"""Delivers payloads to the server, with faults on the way.
 
 A payload reaches the server as it was sent, or it does not, or twice, damaged, or under another client's
 name. The frame's checksum covers client and round, so that whatever is not the payload of this client
@@ -15,10 +15,10 @@ from wzfl.public import Public, stable_seed
 
 
 class Channel(Protocol):
-    """From the clients to the server."""
+    """Carries payloads from the clients to the server."""
 
     def deliver(self, payloads: Sequence[bytes], public: Public) -> list[tuple[bytes, ...]]:
-        """What arrives from each of the clients of `public`, in the order in which it arrives."""
+        """Returns what arrives from each client of `public`, in order of arrival."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Payloads to estimates, by whatever the compressor's decoder makes use of."""
+"""Decodes payloads with whatever the compressor's decoder makes use of."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ def decode(
     public: Public,
     model: ResidualModel | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Estimates `[clients, dim]`, and which rows failed the decoder's check, `[clients]` bool.
+    """Returns estimates `[clients, dim]`, and which rows failed the decoder's check, bool `[clients]`.
 
     `model` is what `public.plans` came from.
     """

@@ -22,7 +22,7 @@ class Diana(ClientSide):
     Source: Mishchenko et al., "Distributed Learning with Compressed Gradient Differences" (2019).
 
     Attributes:
-        compressor: of the differences, unbiased.
+        compressor: codes the differences; unbiased.
         alpha: step of h; None takes 1 / (1 + omega), omega the compressor's relative variance.
     """
 
@@ -65,7 +65,7 @@ class EF21(ClientSide):
     Faster Error Feedback" (NeurIPS 2021).
 
     Attributes:
-        compressor: of the differences, contractive, such as top-k.
+        compressor: codes the differences; contractive, such as top-k.
     """
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
@@ -92,7 +92,7 @@ class Marina(ClientSide):
     2021), here with one estimate per client in place of their mean, so that clients may sit out.
 
     Attributes:
-        compressor: of the differences, unbiased.
+        compressor: codes the differences; unbiased.
         full_rate: probability of a full round; None takes bitrate / 32, as published: full rounds then
             cost as much in all as the others.
     """
@@ -106,7 +106,7 @@ class Marina(ClientSide):
 
     @property
     def bitrate(self) -> float:
-        """The mean over rounds, the first apart."""
+        """Mean bits per coordinate over rounds; the first, which is full, is left out."""
         share = self._share
         return share * Uncompressed.bitrate + (1 - share) * self.compressor.bitrate
 

@@ -1,4 +1,4 @@
-"""What the server sends before a round: its model, and what clients are to know of what it expects."""
+"""Sends a round's clients the model, and what they are to know of what the server expects."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ def broadcast(
     sampled: tuple[int, ...],
     ledger: BitLedger,
 ) -> tuple[Tensor, Public]:
-    """The weights as clients read them, and what is public of a round with the clients `sampled`."""
+    """Returns the weights as clients read them, and what is public of a round with clients `sampled`."""
     weights = state.server.weights.detach()
     server = Public(federation.seed, round, (-1,)).to(weights.device)
     (payload,) = Uncompressed().encode(weights[None], server)
@@ -38,7 +38,7 @@ def broadcast(
 def _with_side_information(
     federation: Federation, state: State, public: Public, ledger: BitLedger
 ) -> Public:
-    """`public` with what each client is sent of the side information: a plan, sketch, scale or nothing."""
+    """Adds to `public` what each client is sent of the side information: plan, sketch, scale or nothing."""
     policy, device = federation.side_information, public.scale.device
     scales = policy.plan(state.side, torch.tensor(public.clients, device=device))
     if federation.models_residuals:
@@ -78,7 +78,7 @@ def _plan(federation: Federation, state: State, public: Public) -> bytes:
 
 
 def _sketch(federation: Federation, state: State, public: Public) -> bytes:
-    """Floats by which a client measures how far its update is from what is expected of it."""
+    """Makes the floats by which a client measures how far it is from what is expected of it."""
     client = torch.tensor(public.clients, device=public.scale.device)
     side = federation.side_information.predict(state.side, client)
     size = min(federation.side_information.sketch, federation.model.dim)

@@ -1,4 +1,4 @@
-"""What travels between clients and server: a few clients at a time, in whatever grouping, the same bytes."""
+"""Encodes, delivers and decodes a few clients' updates; the bytes do not depend on the grouping."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -50,7 +50,7 @@ def exchange(
 
 
 def in_chunks(function: Callable[[slice], Result], vectors: Tensor) -> list[Result]:
-    """`function` of rows of `vectors` `[clients, dim]` that are best handled together."""
+    """Applies `function` to slices of `vectors` `[clients, dim]`, each of rows best handled together."""
     clients, dim = vectors.shape
     size = _CHUNK[vectors.device.type] // dim
     if vectors.is_cpu:
@@ -100,7 +100,7 @@ def _delivered(
     energy: Tensor,
     public: Public,
 ) -> list[Exchanged]:
-    """What comes of each payload, which may be lost or changed; who has no finite update sends none."""
+    """Delivers and reads payloads, which may be lost or changed; who has no finite update sends none."""
     candidates: dict[int, tuple[bytes, ...]] = {}
     if senders := energy.isfinite().nonzero()[:, 0].tolist():
         names = Public(public.seed, public.round, tuple(public.clients[row] for row in senders))
@@ -132,7 +132,7 @@ def _first_read(
     energy: Tensor,
     public: Public,
 ) -> Exchanged:
-    """What comes of one client, of whom the first payload that can be read is taken."""
+    """Takes the first of one client's `candidates` that can be read."""
     refused = 0
     for payload in candidates:
         try:
@@ -153,7 +153,7 @@ def _read(
     energy: Tensor,
     public: Public,
 ) -> Exchanged:
-    """What comes of clients of each of whom a payload was received.
+    """Decodes a payload of each client, and learns from it.
 
     Raises:
         PayloadError: one can not be read; then nothing has happened.
@@ -204,7 +204,7 @@ def _read(
 def _distances(
     side: Tensor, estimates: Tensor, updates: Tensor, energy: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`[clients]` each: |estimate - update|**2, |side - update|**2, |side|**2; `energy` is |update|**2."""
+    """Returns |estimate - update|**2, |side - update|**2, |side|**2, `[clients]`; `energy`: |update|**2."""
     error = squared_distances(estimates, updates)
     if side.stride(1) == 0 and not bool(side[:, 0].any()):  # nothing is expected
         return error, energy, torch.zeros_like(energy)
@@ -214,9 +214,9 @@ def _distances(
 def _sent(
     compressor: Compressor, state: State, updates: Tensor, public: Public
 ) -> tuple[list[bytes], Tensor | None]:
-    """The payloads, and what clients that remember know once the server has read them, `[clients, dim]`.
+    """Returns payloads, and the clients' memories `[clients, dim]` once the server has read them.
 
-    None for all others.
+    None for clients that do not remember.
     """
     if public.sketches is not None:
         public = with_measured_scales(updates, public)
@@ -230,7 +230,7 @@ def _sent(
 
 
 def _places(public: Public) -> slice | list[int]:
-    """Those of the clients in a memory of all; one client's is not copied to be read."""
+    """Finds the clients' rows in a memory of all; one client's row is not copied to be read."""
     first, *others = public.clients
     return list(public.clients) if others else slice(first, first + 1)
 
@@ -243,7 +243,7 @@ def _decoded(
     side: Tensor,
     public: Public,
 ) -> tuple[Tensor, Tensor]:
-    """Estimates and failures; a server that remembers its clients learns what was sent."""
+    """Decodes to estimates and failures; a server that remembers its clients moves its memory."""
     compressor, model = federation.compressor, federation.residual_model(state.side, clients)
     estimates, failed = decode(compressor, payloads, side, public, model)
     if state.server_memory is not None and isinstance(compressor, ServerMemory):

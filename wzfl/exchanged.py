@@ -1,4 +1,4 @@
-"""What an observer of both ends knows of an exchange."""
+"""Records what an observer of both ends knows of an exchange."""
 
 from dataclasses import dataclass, fields
 
@@ -10,12 +10,12 @@ from wzfl.ledger import BitLedger
 
 @dataclass(frozen=True, eq=False)
 class Exchanged:
-    """What is known, to an observer of both ends, of one exchange.
+    """One exchange as an observer of both ends sees it; neither end alone knows all of it.
 
     Tensors are `[clients]`, but for the estimates.
 
     Attributes:
-        ledger: has been shown what was sent.
+        ledger: bits that were sent.
         estimates: `[clients, dim]`, what the server decoded; 0 where nothing was received.
         energy: |update|**2; NaN if it is not finite.
         error: |estimate - update|**2; NaN where nothing was received, as the next two.
@@ -23,7 +23,7 @@ class Exchanged:
         side_energy: |side information|**2.
         scale: what the client was told, or measured; 0 where it coded without side information, NaN where
             it measured and nothing was received.
-        payload_bytes: of what it sent.
+        payload_bytes: bytes that the client sent.
         failed: whether the decoder's check failed.
         lost: whether nothing was received that could be read.
         refused: how many payloads could not be read.
@@ -42,7 +42,7 @@ class Exchanged:
     refused: Tensor
 
     def table(self) -> Tensor:
-        """`[columns, clients]` float64: what is known of each client, in the order of `COLUMNS`."""
+        """Stacks all but ledger and estimates, `[columns, clients]` float64, as `COLUMNS` says."""
         # All are float64 where some are.
         return torch.stack([getattr(self, name) for name in COLUMNS])
 
@@ -50,7 +50,7 @@ class Exchanged:
     def nothing(
         cls, sent: list[bytes], zeros: Tensor, energy: Tensor, scale: Tensor, refused: int
     ) -> "Exchanged":
-        """Of one client, of whom nothing was read; `zeros` are the estimate."""
+        """Describes an exchange with one client of whom nothing was read; `zeros` are its estimate."""
         ledger, unknown = BitLedger(), torch.full_like(energy, torch.nan)
         ledger.sent_up(sent)
         return cls(

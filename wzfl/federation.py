@@ -1,4 +1,4 @@
-"""A federation: what does not change from round to round, and what does."""
+"""Describes a federation: what does not change from round to round, and what does."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -22,14 +22,14 @@ from wzfl.side_information import Mean, Memory, ModelsResiduals, SideInformation
 
 @dataclass(frozen=True, eq=False)
 class Federation:
-    """What does not change from round to round.
+    """A federation's parts and settings, which do not change from round to round.
 
     Attributes:
         shards: the examples of every client of the population.
         aggregation: "mean" or "majority_vote".
         clients_per_round: how many clients, drawn uniformly, take part in a round.
-        seed: of client sampling, batches and all that is shared.
-        channel: what becomes of payloads on their way.
+        seed: decides client sampling, batches and all shared randomness.
+        channel: carries payloads to the server.
         resend: whether clients whose payload failed the decoder's check are asked to send again in the
             same round (`wzfl.resend`); not under a compressor that makes use of such payloads
             (`uses_failed`).
@@ -84,14 +84,14 @@ class Federation:
         return self.resend and not getattr(self.compressor, "uses_failed", False)
 
     def residual_model(self, memory: Memory, clients: Tensor) -> ResidualModel | None:
-        """What the compressor decodes with, if it was planned from a model."""
+        """Returns the model that payloads are planned from and decoded with; None where there is none."""
         if self.models_residuals:
             assert isinstance(self.side_information, ModelsResiduals)
             return self.side_information.model(memory, clients)
         return None
 
     def residual_gain(self, memory: Memory) -> float:
-        """Energy of decoded over true residuals, as the side information plans for it."""
+        """Expected energy of decoded over true residuals, if the planned scale is right."""
         if is_side_informed(self.compressor):
             ratio = self.side_information.scale_ratio(memory)
             return self.compressor.residual_gain(self.model.dim, ratio)
@@ -100,12 +100,12 @@ class Federation:
 
 @dataclass
 class State:
-    """What changes: all that a checkpoint must hold.
+    """All that changes from round to round, and that a checkpoint must hold.
 
     Attributes:
-        round: the last one that was finished.
+        round: number of the last finished round.
         server: weights and optimizer.
-        last_round: int64 `[population]`, in which each client last took part; 0 if it never did.
+        last_round: int64 `[population]`, the round in which each client was last received; 0 if never.
         side: the memory of the side information's policy; server only.
         client_memory: `[population, dim]` floats that the clients keep, or None.
         server_memory: as many that the server keeps for the clients' compressor, or None.
@@ -132,12 +132,12 @@ class State:
         return cls(0, server, last_round, side, clients, server_side)
 
     def contents(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """Returns everything by name, for a checkpoint."""
         each = {field.name: getattr(self, field.name) for field in fields(self)}
         return each | {"server": self.server.contents()}
 
     def restore(self, contents: Mapping[str, Any]) -> None:
-        """The inverse of `contents`, of a run of the same settings."""
+        """Takes over the `contents` of a run of the same settings."""
         for name, value in contents.items():
             if name != "server":
                 setattr(self, name, value)

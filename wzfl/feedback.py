@@ -19,21 +19,21 @@ class ClientMemory(Protocol):
     """
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
-        """The memories of all clients, `[population, dim]`, at either end."""
+        """Returns the first memories of all clients, `[population, dim]`, at either end."""
         ...
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
-        """What the clients of these rows compress, `[clients, dim]`."""
+        """Returns what the clients of these rows compress, `[clients, dim]`."""
         ...
 
     def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
-        """Payloads of what `before` gave, and what they decode to, `[clients, dim]`."""
+        """Returns payloads of what `before` gave, and what they decode to, `[clients, dim]`."""
         ...
 
     def after(
         self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
     ) -> Tensor:
-        """Their new memories, after they decoded their own payloads; all `[clients, dim]`.
+        """Returns the clients' memories after they decoded their own payloads; all `[clients, dim]`.
 
         `sent` is what `before` gave, which nobody needs any more.
         """
@@ -42,19 +42,19 @@ class ClientMemory(Protocol):
 
 @runtime_checkable
 class ServerMemory(ClientMemory, Protocol):
-    """One whose server keeps as much for each of them; its memory never meets the clients'.
+    """A compressor with memory at both ends: the server keeps `[dim]` floats per client of its own.
 
-    Of all others what the server decodes is its estimate.
+    Without such a memory, what the server decodes is its estimate.
     """
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
-        """The server's estimates and its new memories, all `[clients, dim]`."""
+        """Returns the server's estimates and its new memories, all `[clients, dim]`."""
         ...
 
 
 @dataclass(frozen=True)
 class ClientSide:
-    """What all of them share: payloads are those of a compressor that clients can decode themselves.
+    """Wraps a compressor whose payloads clients can decode themselves, and so remember.
 
     Attributes:
         compressor: makes and reads the payloads.
@@ -104,7 +104,7 @@ class ClientSide:
         return payloads, chosen.decode(payloads, nothing, public)
 
     def chosen(self, public: Public) -> Compressor:
-        """Who makes and reads the payloads of this round."""
+        """Returns the compressor of this round's payloads."""
         return self.compressor
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""One vector per client, kept by the server: at which precision, and for how many clients."""
+"""Keeps one vector per client at the server, in fewer bits and for fewer clients if so asked."""
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class History:
     share a float32 scale. Rounding is the server's own business: no client has to know of it.
 
     Attributes:
-        dim: of the vectors.
+        dim: length of the vectors.
         precision: "float32", "bfloat16" or "int8".
         capacity: vectors kept at most.
         places: where each client's vector lies, the longest unheard of first.
@@ -51,12 +51,12 @@ class History:
         return forgotten
 
     def read(self, clients: Sequence[int]) -> Tensor:
-        """`[clients, dim]` float32, 0 for those without a vector; read only, valid until `move`."""
+        """Returns float32 `[clients, dim]`, 0 for those without a vector; read only, valid until `move`."""
         vectors = [self._vector(client) for client in clients]
         return vectors[0][None] if len(vectors) == 1 else torch.stack(vectors)
 
     def move(self, client: int, target: Tensor, step: float) -> None:
-        """vector <- vector + step (target - vector), if there is one; `target` is `[dim]`."""
+        """Sets vector <- vector + step (target - vector), if there is one; `target` is `[dim]`."""
         if client not in self.places:
             return
         moved = self._vector(client).lerp_(target, step)
@@ -70,7 +70,7 @@ class History:
             stored[0].copy_(moved)
 
     def contents(self) -> dict[str, Any]:
-        """All of it, for a checkpoint."""
+        """Returns everything by name, for a checkpoint."""
         return {
             "dim": self.dim,
             "precision": self.precision,
@@ -81,13 +81,13 @@ class History:
 
     @classmethod
     def of(cls, contents: Mapping[str, Any], device: torch.device) -> "History":
-        """The inverse of `contents`."""
+        """Makes a history of what `contents` gave."""
         history = cls(contents["dim"], device, contents["precision"], contents["capacity"])
         history.places, history._slabs = contents["places"], contents["slabs"]
         return history
 
     def _vector(self, client: int) -> Tensor:
-        """`[dim]`: the stored one itself under "float32"."""
+        """Returns a client's vector `[dim]`: the stored one itself under "float32"."""
         if client not in self.places:
             return torch.zeros(1, device=self._device).expand(self.dim)
         values, *scale = self._stored(self.places[client])

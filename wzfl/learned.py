@@ -1,4 +1,4 @@
-"""Side information that also knows where in a vector the residuals' energy will lie."""
+"""Predicts updates, and where in a vector the residuals' energy will lie."""
 
 from dataclasses import dataclass, replace
 
@@ -37,7 +37,8 @@ class Learned(Linear):
     `failure_rate`, as `Linear`'s on scales does.
 
     Attributes:
-        failure_rate: of payloads; less than for scales, as next to an error of -30 dB a failure counts more.
+        failure_rate: share of payloads that may fail; less than for scales, as next to an error of -30 dB a
+            failure counts more.
         pace: weight of the latest residual in the running mean of its square.
     """
 
@@ -121,6 +122,6 @@ def _spread(memory: Memory) -> Spread:
 
 
 def _unread(decoded: Decoded) -> Tensor:
-    """`[clients]`: whose estimates are what was expected, and say nothing of their updates."""
+    """Finds clients whose estimates are what was expected, and say nothing of their updates."""
     moved = squared_distances(decoded.expected, decoded.estimates).to(decoded.failed.device)
     return decoded.failed & (moved == 0)

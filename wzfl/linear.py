@@ -1,4 +1,4 @@
-"""Side information as a weighted sum of what the server knows, with weights learned client by client."""
+"""Predicts updates as weighted sums of what the server knows, with weights learned client by client."""
 
 from dataclasses import dataclass
 from math import exp
@@ -37,7 +37,7 @@ class Linear(Last):
     Attributes:
         memory: weight of the rounds before in the next one's least squares.
         failure_rate: share of planned scales that may be too small; None keeps the margin as it is.
-        waves: as those of `Mean`: what the last aggregate was is then that of this round so far.
+        waves: as in `Mean`; the aggregate it weighs is then that of this round's earlier waves.
     """
 
     memory: float = 0.8
@@ -105,7 +105,7 @@ class Linear(Last):
             memory.own.move(client, torch.lerp(expected[row], estimates[row], step), 1.0)
 
     def _adjust_margin(self, memory: Memory, surprise: float) -> None:
-        """`surprise`: the share of failures beyond the one that is wanted."""
+        """Moves the margin by `surprise`, the share of failures beyond the one that is wanted."""
         memory.margin.mul_(exp(surprise)).clamp_(_LEAST_MARGIN / self.margin, _LARGEST_FACTOR)
 
     def _weighted_sum(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class Linear(Last):
         return torch.addcmul(weights[:, :1] * own, weights[:, 1:], memory.common)
 
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients]`: for whom something was planned that can have failed."""
+        """Finds clients for whom something was planned that can have failed, bool `[clients]`."""
         return self._scales(memory, clients) > 0
 
     def _beware(self, memory: Memory, clients: Tensor) -> None:
@@ -144,7 +144,7 @@ class Linear(Last):
             memory.products[client] += products.double() / energy[row].clamp_min(1e-300)
 
     def _weights(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients, 2]`; 0 before anything is known."""
+        """Solves for the weights a and b, `[clients, 2]`; 0 before anything is known."""
         own, both, common, with_own, with_common = memory.products[clients].unbind(1)
         own, common = own * (1 + _RIDGE), common * (1 + _RIDGE)
         determinant = own * common - both.square()

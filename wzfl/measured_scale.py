@@ -25,7 +25,7 @@ _SCALE_BYTES = 2
 
 @lru_cache
 def margin(size: int, dim: int) -> float:
-    """By what to multiply the RMS that a sketch tells, for one scale in a thousand to be too small.
+    """Factor on the RMS that a sketch tells, with which one scale in a thousand is too small.
 
     The energy of a sketch of `size` signed sums is that of the vector times chi**2 / size, with `size`
     degrees of freedom. That of a float for each of `dim` coordinates is exact.
@@ -36,9 +36,9 @@ def margin(size: int, dim: int) -> float:
 
 
 def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:
-    """`[clients, size]` float32: signed sums of every `size`-th coordinate of `[clients, dim]`.
+    """Adds up every `size`-th coordinate of `[clients, dim]` under shared signs: float32 `[clients, size]`.
 
-    E|sketch|**2 = |vector|**2 over the shared signs, and sketches of differences are differences of
+    E|sketch|**2 = |vector|**2 over these signs, and sketches of differences are differences of
     sketches.
 
     Source: the second-moment sketch of Alon, Matias, Szegedy (STOC 1996).
@@ -49,7 +49,7 @@ def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:
 
 
 def with_measured_scales(updates: Tensor, public: Public) -> Public:
-    """`public` with the scales that clients measure in place of sketches; 0 where coding alone is as good.
+    """Puts the scales that clients measure in place of sketches; 0 where coding alone is as good.
 
     Scales are bfloat16, rounded up.
     """
@@ -62,13 +62,13 @@ def with_measured_scales(updates: Tensor, public: Public) -> Public:
 
 
 def prepend_scales(payloads: list[bytes], public: Public) -> list[bytes]:
-    """Payloads that were made with the scales of `public`, each after its scale in two bytes."""
+    """Puts two bytes of scale before each of the payloads that were made with the scales of `public`."""
     scales = _bits(public.scale)
     return [scale.tobytes() + body for scale, body in zip(scales, payloads, strict=True)]
 
 
 def split_scales(payloads: list[bytes], public: Public) -> tuple[list[bytes], Public]:
-    """Payloads without the scales before them, and `public` with these: `prepend_scales` undone.
+    """Undoes `prepend_scales`: returns the payloads without scales, and `public` with them.
 
     Raises:
         PayloadError: a payload does not start with a scale.
@@ -92,7 +92,7 @@ def _with(public: Public, scale: Tensor) -> Public:
 
 
 def _bits(scale: Tensor) -> np.ndarray:
-    """`[clients]` bfloat16 as 16-bit integers; what lies between two becomes the larger."""
+    """Rounds scales `[clients]` up to bfloat16, and returns them as 16-bit integers."""
     words = scale.float().cpu().numpy().view("<u4")
     return ((words + np.uint32(0xFFFF)) >> np.uint32(16)).astype("<u2")
 

@@ -1,4 +1,4 @@
-"""What a client sends again when the server could not use its payload."""
+"""Asks clients again whose payloads the server could not use."""
 
 from dataclasses import replace
 
@@ -23,9 +23,9 @@ def resend_failed(
     estimates: Tensor,
     failed: Tensor,
 ) -> Tensor:
-    """Puts better estimates where decoding `failed`, and returns the bytes that clients sent for it.
+    """Asks clients whose decoding `failed` again, and replaces their estimates; vectors are `[clients, dim]`.
 
-    `[clients]`, as `failed`; vectors are `[clients, dim]`.
+    Returns the bytes that each client sent for it, `[clients]`.
     """
     sent = torch.zeros(len(failed), dtype=torch.int64, device=updates.device)
     for row in failed.nonzero()[:, 0].tolist():
@@ -52,7 +52,7 @@ def _sent_again(
     side: Tensor,
     first: Tensor,
 ) -> Tensor:
-    """The estimate of one client; vectors are `[1, dim]`, `first` what its first payload left to estimate.
+    """Asks one client and returns its estimate; `first` is that of its first payload, all are `[1, dim]`.
 
     A server that plans has learned from the failure to expect more, and asks by a new plan. If what then
     comes can not be used either, or nothing is planned, it asks by a byte for the update coded alone.
@@ -75,7 +75,7 @@ def _sent_again(
 def _asked(
     question: bytes, compressor: Compressor, update: Tensor, public: Public, ledger: BitLedger
 ) -> list[bytes]:
-    """What the client answers."""
+    """Returns the payload that the client answers with."""
     ledger.sent_down([question])
     payloads = compressor.encode(update, public)
     ledger.sent_up(payloads)
@@ -83,7 +83,7 @@ def _asked(
 
 
 def _between(first: Tensor, coded_alone: Tensor, compressor: Compressor) -> Tensor:
-    """What is most likely between two estimates `[1, dim]`, the second of the update coded alone.
+    """Finds the likeliest vector between two estimates `[1, dim]`, the second of the update coded alone.
 
     `coded_alone` is a posterior mean, with energy g |x|**2 if x is the update, and off by R = (1 - g) |x|**2,
     orthogonally. `first` is off by P, independently: their distance is P + R, and the Wiener filter goes

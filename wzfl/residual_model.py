@@ -24,10 +24,10 @@ _FALLS, _RISES = 0.85, 0.35  # from a bin to the next, of the shape before anyth
 
 @dataclass(frozen=True, eq=False)
 class Density:
-    """Of a residual in each context: symmetric, uniform within half octaves.
+    """A probability density of residuals per context: symmetric, uniform within half octaves.
 
     Attributes:
-        unit: in which magnitudes are measured.
+        unit: the unit of magnitudes.
         tables: `[4, contexts, bins]`, see `wzfl.kernels.density`.
         reach: magnitude, in units, beyond which nothing was seen.
     """
@@ -38,7 +38,7 @@ class Density:
 
     @classmethod
     def of(cls, counts: np.ndarray, unit: float) -> "Density":
-        """From float64 counts `[contexts, bins]`.
+        """Estimates densities from float64 counts `[contexts, bins]`.
 
         Magnitudes relative to their context's are counted over all contexts too, as a prior for those in
         which little was seen.
@@ -65,11 +65,11 @@ class Recent:
     """Some residuals of a round before, and what was expected of them.
 
     Attributes:
-        coordinates: int64 `[n]`, which ones.
-        contexts: uint8 `[n]`.
-        starts: `[n]`, from where they lie.
-        widths: `[n]`, within which.
-        stretch: by which factor they were larger than expected.
+        coordinates: int64 `[n]`, their places in the vector.
+        contexts: uint8 `[n]`, what was expected of them.
+        starts: `[n]`, the lower ends of the cells that they lie in.
+        widths: `[n]`, the widths of these cells.
+        stretch: factor by which they were larger than expected.
     """
 
     coordinates: np.ndarray
@@ -90,7 +90,7 @@ class Recent:
         return bool(self.widths.min() < ANYWHERE)
 
     def larger(self, factor: float) -> "Recent":
-        """The same, by `factor`."""
+        """Makes all residuals larger by `factor`."""
         return replace(
             self,
             starts=self.starts * factor,
@@ -99,7 +99,7 @@ class Recent:
         )
 
     def resized(self, count: int) -> "Recent":
-        """As many, repeated where there are fewer."""
+        """Keeps the first `count` residuals, or repeats them where there are fewer."""
         return replace(
             self,
             coordinates=np.resize(self.coordinates, count),
@@ -111,18 +111,18 @@ class Recent:
 
 @dataclass(frozen=True, eq=False)
 class Expectation:
-    """Of some clients' residuals.
+    """Says how large some clients' residuals are expected to be.
 
     Attributes:
-        contexts: uint8 `[clients, dim]`.
-        density: by context.
+        contexts: uint8 `[clients, dim]`, bins of expected magnitudes.
+        density: how residuals are distributed in each context.
     """
 
     contexts: np.ndarray
     density: Density
 
     def likeliest_stretch(self, recent: Recent) -> float:
-        """By which further factor the residuals read are most likely larger than expected.
+        """Returns the further factor by which the residuals read are most likely larger than expected.
 
         Counting what was read in coarse cells would take many rounds to notice that residuals shrink.
         """
@@ -146,7 +146,7 @@ class Expectation:
     def explain(
         self, row: int, starts: np.ndarray, widths: np.ndarray, stretch: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Posterior means `[dim]` of residuals and of their squares, and counts `[contexts, bins]`.
+        """Returns posterior means `[dim]` of residuals and of their squares, and counts `[contexts, bins]`.
 
         Residuals of a row are known to lie within `widths` from `starts`, and to be larger than expected
         by a factor of `stretch`.
@@ -167,14 +167,14 @@ class Expectation:
 
 @dataclass(frozen=True, eq=False)
 class ResidualModel:
-    """Of the residuals of some clients; the server's alone.
+    """What the server alone knows of some clients' residuals before they are sent.
 
     Attributes:
-        expectation: the best one; None before anything is known.
+        expectation: how large they are expected to be; None before anything is known.
         recent: by row, residuals that those to come are planned to be like; None: nothing is known.
-        margins: by row, how much more than the entropies is planned for.
-        explain: of a row, the posterior means `[dim]` of residuals that lie within widths from starts and
-            are stretched by a factor; the model learns of them.
+        margins: by row, factor on what is planned for beyond the entropies.
+        explain: called with a row, starts, widths and a stretch, returns the posterior means `[dim]` of
+            residuals that lie in these cells, and learns from them.
     """
 
     expectation: Expectation | None
@@ -184,7 +184,7 @@ class ResidualModel:
 
 
 def bins_of(magnitudes: Tensor, unit: float) -> np.ndarray:
-    """uint8 `[clients, dim]`: which half octave each is in; a context where magnitudes are expected ones."""
+    """Returns the half octave of each magnitude, uint8 `[clients, dim]`: of expected ones, the contexts."""
     values = magnitudes.detach().float().cpu().numpy()
     bins = np.empty(values.shape, np.uint8)
     for row, numbers in zip(values, bins, strict=True):

@@ -1,4 +1,4 @@
-"""What the server expects of each client, from its own memory alone.
+"""Predicts each client's update from the server's memory alone.
 
 Memory is explicit, so that it can be checkpointed; a policy is a frozen dataclass of settings. As side
 information y is made of decoded updates, decoding errors feed back. With an unbiased code, whose
@@ -27,13 +27,13 @@ class Memory:
 
     Attributes:
         own: a vector per client.
-        common: `[dim]`, shared by all.
-        residual_rms: `[population]` estimated RMS per coordinate of update - side information; 0 while
+        common: `[dim]`, a vector that all clients share.
+        residual_rms: `[population]`, estimated RMS per coordinate of update - side information; 0 while
             nothing is known of that client.
-        update_rms: `[population]` the same of the updates themselves.
-        products: `[population, 5]` sums of inner products, for policies that learn weights.
+        update_rms: `[population]`, the same of the updates themselves.
+        products: `[population, 5]`, sums of inner products, for policies that learn weights.
         margin: a factor, for policies that learn their margin.
-        outcomes: of this round's planned scales, how many there were and how many failed, by group.
+        outcomes: by group of this round's clients, how many scales were planned, and how many failed.
         spread: where residuals are large, for policies that model them.
     """
 
@@ -106,15 +106,15 @@ class SideInformation(Protocol):
     def init(self, population: int, dim: int, device: torch.device) -> Memory: ...
 
     def scale_ratio(self, memory: Memory) -> float:
-        """The margin: planned scale over estimated residual RMS."""
+        """Returns planned scale over estimated residual RMS: the margin."""
         ...
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients]`: the scales to broadcast."""
+        """Returns the scales to broadcast, `[clients]`."""
         ...
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        """`[clients, dim]`: what is expected of each client; until `learn`, it may be memory itself."""
+        """Returns what is expected of clients, `[clients, dim]`; until `learn`, it may be memory itself."""
         ...
 
     def learn(self, memory: Memory, decoded: Decoded) -> None:
@@ -131,7 +131,7 @@ class ModelsResiduals(Protocol):
     """A policy that expects more of some coordinates' residuals than of others'."""
 
     def model(self, memory: Memory, clients: Tensor) -> ResidualModel:
-        """Of the residuals from what `predict` gives; the same until `learn`."""
+        """Models the residuals from what `predict` gives; the same until `learn`."""
         ...
 
 
@@ -140,7 +140,7 @@ class Zero:
     """Expects nothing: coding without side information; clients scale by their own RMS."""
 
     sketch: ClassVar[int] = 0
-    waves = 1  # a constant: without a type it is no field
+    waves = 1  # no setting here; without a type, heirs can make it one
     broadcasts_scale: ClassVar[bool] = False
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
@@ -182,7 +182,7 @@ class Last:
     precision: str = "float32"
     capacity: int | None = None
 
-    waves = 1  # a constant here; a field where clients of a round can be expected to be alike
+    waves = 1
     broadcasts_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -257,15 +257,15 @@ class Fixed(Last):
 class Mean:
     """Expects of every client the aggregate of what was last decoded from all.
 
-    In waves, that is of those of this round that were decoded already (the peers of Mayekar, Suresh, Tyagi,
-    AISTATS 2021), and of the round before in the first.
+    In waves, that is the aggregate of this round's earlier waves (the peers of Mayekar, Suresh, Tyagi,
+    AISTATS 2021); in the first wave, that of the round before.
 
     Attributes:
         margin: planned scale over the estimated residual RMS.
         step: damping of the mean's update; None takes 1 / (1 + (g - 1) / clients), as the
             errors of independent clients average out.
-        sketch: as that of `Last`.
-        waves: in which a round's clients are asked.
+        sketch: as in `Last`.
+        waves: parts of a round's clients, which are asked one after the other.
     """
 
     margin: float = 1.2
@@ -299,7 +299,7 @@ class Mean:
 
 
 def check_waves(waves: int) -> None:
-    """Of a policy that asks its clients in waves."""
+    """Refuses less than one wave."""
     if waves < 1:
         raise InputError(f"side_information.waves must be at least 1; got {waves}")
 
@@ -321,7 +321,7 @@ def _check(margin: float, step: float | None, sketch: int) -> None:
 
 
 def _ratio(memory: Memory, margin: float, sketch: int) -> float:
-    """Of the planned scale over the residuals' RMS: the policy's own, or that of what clients measure."""
+    """Returns planned scale over residual RMS: the policy's margin, or that of the clients' sketches."""
     return margin_of_sketch(sketch, memory.own.dim) if sketch else margin
 
 

@@ -1,4 +1,4 @@
-"""Federated training, one round function for every compressor."""
+"""Trains a federation round by round, in the same way for every compressor."""
 
 import math
 import time
@@ -29,9 +29,9 @@ Observe = Callable[[int, Tensor, Tensor], None]
 def run_round(
     federation: Federation, state: State, round: int, observe: Observe | None = None
 ) -> dict[str, Any]:
-    """Advances `state` by one round and returns what was observed; `observe` is shown the vectors.
+    """Advances `state` by one round and returns its record; `observe` is shown the vectors.
 
-    What was observed is numbers, and `clients`, the records of `client_records`.
+    A record is numbers, and `clients`, which are those of `client_records`.
 
     Raises:
         Diverged: the weights are not finite, or no client's update is, or the training loss is not.
@@ -89,7 +89,7 @@ def _waves(
     ledger: BitLedger,
     keep_vectors: bool,
 ) -> Received:
-    """What comes of a round's clients, asked in as many waves as the side information wants."""
+    """Asks a round's clients, in as many waves as the side information wants."""
     policy = federation.side_information
     received, arrived = Received(Aggregate(federation.aggregation)), 0
     waves = min(policy.waves, len(sampled))
@@ -123,7 +123,7 @@ def simulate(
     test_y: Tensor,
     observe: Observe | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One record per round after `state`'s, up to `rounds`; `state` is then that after the round.
+    """Yields a record for each round after `state`'s, up to `rounds`; `state` is then that after the round.
 
     `test_loss` and `test_accuracy` are there every `eval_every` rounds and at the end. `train_loss` is
     that of the weights which the round started from, or the mean over clients' local steps from there, the
@@ -143,7 +143,7 @@ def simulate(
 
 
 def _sample(federation: Federation, round: int) -> tuple[int, ...]:
-    """The clients of a round, in ascending order; the same for all compressors."""
+    """Draws the clients of a round, in ascending order; the same for all compressors."""
     seed = stable_seed("clients", federation.seed, round)
     order = torch.randperm(
         len(federation.shards), generator=torch.Generator().manual_seed(seed)

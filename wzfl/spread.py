@@ -1,4 +1,4 @@
-"""Where in a vector residuals are large: what the server has seen of it."""
+"""Keeps what the server has seen of where in a vector residuals are large."""
 
 from dataclasses import dataclass, field, replace
 from math import log2
@@ -41,17 +41,18 @@ class Spread:
         counts: `[2, contexts, bins]` residuals by what was expected, from `own` and from `common`.
         unit: in which magnitudes are measured; 0 before the first round.
         pace: weight of a squared residual in `own`.
-        seen: `[population]`, of which clients `own` says anything.
-        stretch: `[population]`, by which factor the last residuals were larger than their running mean.
-        doubt: `[population]`, by what expected magnitudes are multiplied because nothing was read.
-        caution: `[population]`, by what the margin is multiplied.
-        predicted: `[population]`, whose residuals are from predictions; those of others are their updates.
+        seen: bool `[population]`: whether `own` says anything of a client.
+        stretch: `[population]`, factor by which the last residuals were larger than their running mean.
+        doubt: `[population]`, factor on expected magnitudes, above 1 since nothing was read.
+        caution: `[population]`, factor on the margin.
+        predicted: bool `[population]`: whether residuals are taken from predictions; else they are the
+            updates.
         recent: by client, some of the residuals that were last read.
         asked: clients of the round, or of its wave.
-        planned: by client whose planned payload was decoded, until it is learned from: variances `[dim]` of
+        planned: by client whose planned payload was decoded, until it is learned from, variances `[dim]` of
             what was read.
         counted: by client, what is to be added to `counts`, of residuals over their stretch.
-        stretches: by client, that, over how much larger ones are expected since.
+        stretches: by client, the stretch over the growth expected since.
     """
 
     own: History
@@ -101,7 +102,7 @@ class Spread:
         self.planned.clear()  # payloads that were refused after all
 
     def model(self, clients: Tensor, margin: float) -> ResidualModel:
-        """Of residuals that were expected one way or the other, whichever has told more."""
+        """Models residuals by the better of both expectations; both then learn from what is read."""
         both = [self._expectation(clients, which) for which in (_OWN, _COMMON)]
         own, common = (uncertainty(counts) for counts in self.counts)
         better = _OWN if own < common else _COMMON
@@ -136,18 +137,18 @@ class Spread:
         return ResidualModel(both[better] if self.unit > 0 else None, recent, margins, explain)
 
     def start_over(self, client: int, squares: Tensor) -> None:
-        """What came without a plan: squared residuals `[dim]`, and no cells."""
+        """Takes squared residuals `[dim]` of a client that sent without a plan, and hence without cells."""
         self.recent.pop(client, None)
         self.add(client, squares)
 
     def turn(self, client: int, squares: Tensor, *, predicted: bool) -> None:
-        """Residuals are from predictions now, or no longer; a client's last then had `squares` `[dim]`."""
+        """Begins or ends to take residuals from predictions; the last ones then had `squares` `[dim]`."""
         self.predicted[client] = predicted and client in self.own.places
         self.seen[client] = False
         self.start_over(client, squares)
 
     def add(self, client: int, squares: Tensor) -> None:
-        """Squared residuals `[dim]` of a client; of one for whom a round has no place nothing is kept."""
+        """Takes a client's squared residuals `[dim]` into its running mean, if there is a place for it."""
         if client not in self.own.places:
             return
         squares = squares.to(self.common.device, torch.float32)
@@ -165,7 +166,7 @@ class Spread:
         self.caution[clients] = (_CAUTION * self.caution[clients]).clamp_max(_WORST)
 
     def finish(self) -> None:
-        """Ends a round."""
+        """Ends a round, or its wave: takes its mean into `common`, and what was counted into `counts`."""
         seen = [client for client in self.asked if self.seen[client]]
         if not seen:
             return
@@ -187,7 +188,7 @@ class Spread:
         self.stretches.clear()
 
     def _compare(self, clients: list[int]) -> None:
-        """Clients of the first round, each with the others: nothing was expected of them yet."""
+        """Counts the first round's residuals by the others' mean: nothing was expected of them yet."""
         others = len(clients) - 1
         for client in clients if others else []:
             own = self.own.read([client])
@@ -196,7 +197,7 @@ class Spread:
             np.add.at(self.counts[_COMMON], bins, 1)
 
     def _some(self) -> np.ndarray:
-        """Coordinates of which `recent` is kept, the same for all clients."""
+        """Returns the coordinates of which `recent` is kept, the same for all clients."""
         return permutation(len(self.common))[:_RECENT].numpy()
 
     def _expectation(self, clients: Tensor, which: int) -> Expectation:
@@ -204,26 +205,26 @@ class Spread:
         return Expectation(contexts, Density.of(self.counts[which], self.unit or 1.0))
 
     def _contexts(self, clients: Tensor, which: int) -> np.ndarray:
-        """uint8 `[clients, dim]`: bins of expected magnitudes."""
+        """Returns the bins of expected magnitudes, uint8 `[clients, dim]`."""
         factors = self.stretch[clients] * self.doubt[clients]
         return bins_of(self._magnitudes(clients, which) * factors[:, None], self.unit or 1.0)
 
     def _moved(self, client: Tensor, contexts: np.ndarray) -> float:
-        """By which factor a client's `own` expectations are larger than when they were `contexts`."""
+        """Returns how many times larger a client's `own` expectations are than when they were `contexts`."""
         now = self._contexts(client, _OWN)[0]
         known = (contexts > 0) & (now > 0)
         octaves = (now[known].mean() - contexts[known].mean()) / 2 if known.any() else 0.0
         return float(2.0**octaves)
 
     def _magnitudes(self, clients: Tensor, which: int) -> Tensor:
-        """`[clients, dim]`, expected."""
+        """Returns expected magnitudes `[clients, dim]`, before stretch and doubt."""
         if which == _OWN:
             return self.own.read(clients.tolist()).sqrt()
         return self.common.sqrt().expand(len(clients), -1)
 
 
 def _larger(counts: np.ndarray, factor: float) -> np.ndarray:
-    """`counts` `[..., bins]` of magnitudes, as they are of magnitudes larger by `factor`."""
+    """Moves `counts` `[..., bins]` of magnitudes to the bins of magnitudes larger by `factor`."""
     whole, part = divmod(2 * log2(factor), 1)
     bins = np.arange(BINS)
     moved = np.zeros_like(counts)

@@ -1,4 +1,4 @@
-"""A round's clients, from their work to the server's aggregate, never all of their vectors at once.
+"""Runs a round's clients from their work to the aggregate, never with all of their vectors at once.
 
 Clients are divided into groups (`Cohort.groups`) and groups into lanes. A lane handles one group after the
 other, from training to aggregation, in one thread: memory holds the vectors of a few groups, whatever the
@@ -72,7 +72,10 @@ def receive(
     public: Public,
     keep_vectors: bool = False,
 ) -> Received:
-    """Everything that `cohort`, the clients of `public`, sends; `keep_vectors`: in `Received.vectors`."""
+    """Trains `cohort`, the clients of `public`, and adds up what they send.
+
+    `keep_vectors`: whether updates and side information are kept in `Received.vectors`.
+    """
     device = cohort.weights.device
 
     def lane(groups: list[slice]) -> Received:
