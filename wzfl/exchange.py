@@ -82,8 +82,8 @@ def _exchange(
     if all_arrive:
         state.client_memory[_places(public)] = learned
         return parts
-    # Where payloads can be lost clients are told, by a byte each, whether they were understood; if not,
-    # they keep what they had. Who sent nothing, not being able to, knows that.
+    # Where payloads can be lost the server answers each by a byte, whether it was understood; if not, its
+    # client keeps the memory it had. Who sent nothing, not being able to, knows that.
     if not isinstance(federation.channel, Perfect):
         parts[0].ledger.sent_down([b"\x00"] * len(payloads))
     understood = ~torch.cat([part.lost for part in parts])

@@ -21,8 +21,8 @@ class Exchanged:
         error: |estimate - update|**2; NaN where nothing was received, as the next two.
         side_error: |side information - update|**2.
         side_energy: |side information|**2.
-        scale: what the client was told, or measured; 0 where it coded without side information, NaN where
-            it measured and nothing was received.
+        scale: what was broadcast to the client, or measured by it; 0 where it coded without side information,
+            NaN where it measured and nothing was received.
         payload_bytes: bytes that the client sent.
         failed: whether the decoder's check failed.
         lost: whether nothing was received that could be read.

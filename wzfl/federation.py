@@ -74,7 +74,7 @@ class Federation:
 
     @cached_property
     def measures_scales(self) -> bool:
-        """Whether clients measure their scales by a sketch, rather than being told them."""
+        """Whether clients measure their scales by a sketch, rather than being sent them."""
         informed = is_side_informed(self.compressor) and not self.models_residuals
         return informed and self.side_information.sketch > 0
 

@@ -75,7 +75,7 @@ class Learned(Linear):
         return _spread(memory).model(clients, float(memory.margin))
 
     def learn(self, memory: Memory, decoded: Decoded) -> None:
-        """See `SideInformation`; what planned payloads told of residuals is already learned."""
+        """See `SideInformation`; what was read by a plan, the residuals' model has already learned."""
         clients = decoded.clients
         alone = ~(self._planned(memory, clients) | decoded.failed)
         if bool(alone.any()):

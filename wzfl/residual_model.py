@@ -86,11 +86,11 @@ class Recent:
 
     @property
     def read(self) -> bool:
-        """Whether they were ever read."""
+        """Whether these residuals were ever read, rather than only expected."""
         return bool(self.widths.min() < ANYWHERE)
 
     def larger(self, factor: float) -> "Recent":
-        """Makes all residuals larger by `factor`."""
+        """Returns the same residuals, larger by `factor`."""
         return replace(
             self,
             starts=self.starts * factor,
@@ -99,7 +99,7 @@ class Recent:
         )
 
     def resized(self, count: int) -> "Recent":
-        """Keeps the first `count` residuals, or repeats them where there are fewer."""
+        """Returns the first `count` residuals, which repeat where there are fewer."""
         return replace(
             self,
             coordinates=np.resize(self.coordinates, count),

@@ -114,7 +114,7 @@ def _group(
         received.ledger.join(part.ledger)
     table = torch.cat([part.table() for part in parts], dim=1)
     received.append(torch.cat([losses.double()[None], table]))
-    # How many examples a client holds is told once, when it joins, and is no part of a round.
+    # A client says once, when it joins, how many examples it holds; that is no part of a round.
     examples = torch.tensor([len(shard.y) for shard in cohort.shards], device=updates.device)
     lost = torch.cat([part.lost for part in parts])
     # Added in one piece: the number of parts depends on that of threads, and rounding on what is added.
