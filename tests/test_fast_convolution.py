@@ -34,13 +34,13 @@ def test_outputs_and_gradients_are_those_of_a_direct_convolution(image, kernel, 
     x = torch.randn(examples, 3, *image)
     exact_x, exact_weight = x.double().requires_grad_(), weight.double().requires_grad_()
     exact = functional.conv2d(exact_x, exact_weight, padding=padding)
-    slope = torch.randn(exact.shape)
-    exact.backward(slope.double())
+    grad = torch.randn(exact.shape)
+    exact.backward(grad.double())
 
-    convolution, before = FastConvolution(layer, weight, image), torch.empty_like(x)
+    convolution, input_grad = FastConvolution(layer, weight, image), torch.empty_like(x)
     assert relative_error(convolution.forward(x), exact.detach()) < 5e-7
-    assert relative_error(convolution.backward(x, slope, before), exact_weight.grad) < 5e-7
-    assert relative_error(before, exact_x.grad) < 5e-7
+    assert relative_error(convolution.backward(x, grad, input_grad), exact_weight.grad) < 5e-7
+    assert relative_error(input_grad, exact_x.grad) < 5e-7
 
 
 def test_it_serves_large_kernels_of_many_channels():

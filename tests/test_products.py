@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wzfl import products
-from wzfl.products import add_product, library, linear, product
+from wzfl.products import baddbmm_, library, linear, matmul
 
 openblas_is_faster = products._openblas_is_faster.__wrapped__  # without its cache
 
@@ -69,12 +69,12 @@ def test_layouts_do_not_matter(shape, count, lay_left, lay_right, lay_out):
     out = lay_out(torch.randn(*batch, rows, columns))
     exact, before = left.double() @ right.double(), out.double()
     near = {"rtol": 1e-5, "atol": 1e-5, "check_dtype": False}
-    torch.testing.assert_close(product(left, right), exact, **near)
+    torch.testing.assert_close(matmul(left, right), exact, **near)
     if count:
-        add_product(out, left, right, keep=0.5, scale=-0.25)
+        baddbmm_(out, left, right, beta=0.5, alpha=-0.25)
         torch.testing.assert_close(out, 0.5 * before - 0.25 * exact, **near)
     out.fill_(torch.nan)  # is nobody's business
-    product(left, right, out=out)
+    matmul(left, right, out=out)
     torch.testing.assert_close(out, exact, **near)
     torch.testing.assert_close(
         linear(left.reshape(-1, inner), right[0].mT if count else right.mT, torch.ones(columns)),
@@ -92,10 +92,10 @@ def test_large_matrices_are_multiplied_piece_by_piece(rows, inner, columns, lay_
     left, right = lay_left(torch.randn(2, rows, inner)), lay_right(torch.randn(2, inner, columns))
     out = torch.randn(2, rows, columns)
     expected = 0.5 * out.double() - 0.25 * (left.double() @ right.double())
-    add_product(out, left, right, keep=0.5, scale=-0.25)
+    baddbmm_(out, left, right, beta=0.5, alpha=-0.25)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-4, check_dtype=False)
     torch.testing.assert_close(
-        product(left, right),
+        matmul(left, right),
         left.double() @ right.double(),
         rtol=1e-5,
         atol=1e-4,
@@ -104,7 +104,7 @@ def test_large_matrices_are_multiplied_piece_by_piece(rows, inner, columns, lay_
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "into"),
+    ("left", "right", "out"),
     [
         ((2, 3, 4), (2, 5, 6), (2, 3, 6)),
         ((2, 3, 4), (1, 4, 6), (2, 3, 6)),
@@ -113,9 +113,9 @@ def test_large_matrices_are_multiplied_piece_by_piece(rows, inner, columns, lay_
         ((2, 3, 4), (2, 4, 6), (1, 3, 6)),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(left, right, into):
+def test_shapes_that_do_not_fit_are_refused(left, right, out):
     with pytest.raises(ValueError, match="a product is of"):
-        add_product(torch.zeros(into), torch.zeros(left), torch.zeros(right), 1, 1)
+        baddbmm_(torch.zeros(out), torch.zeros(left), torch.zeros(right))
 
 
 def test_who_multiplies_is_said(monkeypatch):
@@ -126,7 +126,7 @@ def test_who_multiplies_is_said(monkeypatch):
 
 def test_what_is_not_float32_is_left_to_torch():
     left, right = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 5, dtype=torch.float64)
-    assert torch.equal(product(left, right), left @ right)
+    assert torch.equal(matmul(left, right), left @ right)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import torch
 
 import wzfl
 from wzfl import InputError
-from wzfl.client import FedSGD, FullGradient, Shard, plain_update
+from wzfl.client import FedSGD, FullGradient, Shard, update_by_autograd
 from wzfl.config import compressor_names
 from wzfl.exchange import Diverged
 from wzfl.federation import Federation, State
@@ -73,9 +73,9 @@ def test_float32_is_plain_gradient_descent():
     everything = Shard(
         *(torch.cat(parts) for parts in zip(*((s.x, s.y) for s in held), strict=True))
     )
-    weights, losses = settings.model.init(0), []
+    weights, losses, step = settings.model.init(0), [], [torch.arange(len(everything.y))]
     for _ in range(10):
-        update, loss = plain_update(FullGradient(), settings.model, weights, everything, 0)
+        update, loss = update_by_autograd(FullGradient(), settings.model, weights, everything, step)
         weights -= 0.3 * update
         losses.append(float(loss))
     torch.testing.assert_close(server.weights.detach(), weights, atol=1e-5, rtol=1e-4)

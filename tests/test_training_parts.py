@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from wzfl import InputError, metrics, prepared
-from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, plain_update
+from wzfl.client import FedAvg, FedSGD, FullGradient, Shard, batch_seed, update_by_autograd
 from wzfl.cohort import Cohort, shared_pass
 from wzfl.datasets import digits
 from wzfl.ledger import BitLedger
@@ -225,6 +225,10 @@ def problem():
     return model, model.init(0), shard
 
 
+def client_update(work, model, weights, shard, seed=0):
+    return update_by_autograd(work, model, weights, shard, work.schedule(len(shard.y), seed))
+
+
 def loss_at(model, shard, l2, weights):
     return (
         functional.cross_entropy(model.apply(weights, shard.x), shard.y)
@@ -234,7 +238,7 @@ def loss_at(model, shard, l2, weights):
 
 def test_a_full_gradient_is_the_gradient(problem):
     model, weights, shard = problem
-    update, loss = plain_update(FullGradient(l2=0.1), model, weights, shard, seed=0)
+    update, loss = client_update(FullGradient(l2=0.1), model, weights, shard)
     expected = torch.func.grad(partial(loss_at, model, shard, 0.1))(weights)
     torch.testing.assert_close(update, expected)
     torch.testing.assert_close(loss, loss_at(model, shard, 0.1, weights))
@@ -242,11 +246,11 @@ def test_a_full_gradient_is_the_gradient(problem):
 
 def test_fedsgd_is_the_gradient_of_a_seeded_batch(problem):
     model, weights, shard = problem
-    everything, _ = plain_update(FedSGD(batch_size=30), model, weights, shard, seed=1)
-    full, _ = plain_update(FullGradient(), model, weights, shard, seed=1)
+    everything, _ = client_update(FedSGD(batch_size=30), model, weights, shard, seed=1)
+    full, _ = client_update(FullGradient(), model, weights, shard)
     torch.testing.assert_close(everything, full)
     small = [
-        plain_update(FedSGD(batch_size=5), model, weights, shard, seed)[0] for seed in (1, 1, 2)
+        client_update(FedSGD(batch_size=5), model, weights, shard, seed)[0] for seed in (1, 1, 2)
     ]
     assert torch.equal(small[0], small[1])
     assert not torch.equal(small[0], small[2])
@@ -254,18 +258,20 @@ def test_fedsgd_is_the_gradient_of_a_seeded_batch(problem):
 
 def test_fedavg_with_one_full_batch_is_a_gradient_step(problem):
     model, weights, shard = problem
-    update, _ = plain_update(FedAvg(epochs=1, batch_size=30, lr=0.5), model, weights, shard, seed=0)
-    full, _ = plain_update(FullGradient(), model, weights, shard, seed=0)
+    update, _ = client_update(FedAvg(epochs=1, batch_size=30, lr=0.5), model, weights, shard)
+    full, _ = client_update(FullGradient(), model, weights, shard)
     torch.testing.assert_close(update, 0.5 * full, atol=1e-6, rtol=1e-4)
 
 
 def test_fedavg_takes_epochs_times_batches_steps(problem):
     model, weights, shard = problem
-    update, _ = plain_update(FedAvg(epochs=2, batch_size=10, lr=0.1), model, weights, shard, seed=3)
+    update, _ = client_update(
+        FedAvg(epochs=2, batch_size=10, lr=0.1), model, weights, shard, seed=3
+    )
     local, generator = weights.clone(), torch.Generator().manual_seed(3)
     for _ in range(2):
         for batch in torch.randperm(30, generator=generator).split(10):
-            local -= 0.1 * plain_update(FullGradient(), model, local, shard.rows(batch), 0)[0]
+            local -= 0.1 * client_update(FullGradient(), model, local, shard.rows(batch))[0]
     torch.testing.assert_close(update, weights - local)
 
 
@@ -275,7 +281,7 @@ def test_client_updates_are_each_client_s_own(problem):
     updates, losses = Cohort.with_seeds(FullGradient(), model, weights, shards, (0, 1)).updates()
     for row in range(2):
         torch.testing.assert_close(
-            updates[row], plain_update(FullGradient(), model, weights, shards[row], 0)[0]
+            updates[row], client_update(FullGradient(), model, weights, shards[row])[0]
         )
     assert losses.shape == (2,)
     assert batch_seed(0, 1, 2) != batch_seed(0, 2, 1)

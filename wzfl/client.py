@@ -21,7 +21,7 @@ class Shard:
     y: Tensor
 
     def rows(self, rows: Tensor) -> "Shard":
-        """These examples; itself where all are asked for in their order."""
+        """The examples in these rows; the shard itself where that is all of them in their order."""
         if len(rows) == len(self.y) and bool((rows == torch.arange(len(rows))).all()):
             return self
         rows = rows.to(self.y.device)
@@ -29,18 +29,17 @@ class Shard:
 
     @classmethod
     def joined(cls, shards: Sequence["Shard"], rows: Sequence[Tensor]) -> "Shard":
-        """These rows of each, one after the other."""
+        """The examples in these rows of each shard, one shard's after the other's."""
         if len(shards) == 1:
             return shards[0].rows(rows[0])
         sizes, first = [len(each) for each in rows], shards[0]
         x = first.x.new_empty(sum(sizes), *first.x.shape[1:])
         y = first.y.new_empty(sum(sizes))
-        for shard, wanted, *room in zip(
-            shards, rows, x.split_with_sizes(sizes), y.split_with_sizes(sizes), strict=True
-        ):
-            wanted = wanted.to(y.device)
-            for examples, place in zip((shard.x, shard.y), room, strict=True):
-                torch.index_select(examples, 0, wanted, out=place)
+        x_parts, y_parts = x.split_with_sizes(sizes), y.split_with_sizes(sizes)
+        for shard, own, x_part, y_part in zip(shards, rows, x_parts, y_parts, strict=True):
+            own = own.to(y.device)
+            torch.index_select(shard.x, 0, own, out=x_part)
+            torch.index_select(shard.y, 0, own, out=y_part)
         return cls(x, y)
 
 
@@ -54,11 +53,11 @@ class ClientWork(Protocol):
 
     @property
     def precision(self) -> str:
-        """That of torch's autocast: "bfloat16"; "float32": none."""
+        """`"bfloat16"` runs under torch's autocast; `"float32"` does not."""
         ...
 
     def schedule(self, examples: int, seed: int) -> Sequence[Tensor]:
-        """The rows, of so many examples, of each step."""
+        """Row indices of each step's batch, for a client with `examples` examples."""
         ...
 
     @property
@@ -145,43 +144,39 @@ class FedAvg:
         ]
 
 
-def plain_update(
-    work: ClientWork, model: Model, weights: Tensor, shard: Shard, seed: int
-) -> tuple[Tensor, Tensor]:
-    """One client's update `[dim]` and mean training loss, regularisation included; for any model."""
-    return update_by_autograd(work, model, weights, shard, work.schedule(len(shard.y), seed))
-
-
 def update_by_autograd(
     work: ClientWork, model: Model, weights: Tensor, shard: Shard, schedule: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The same, of the steps in `schedule`."""
+    """One client's update `[dim]` and mean training loss, regularisation included; for any model.
+
+    `schedule` holds the rows of each step's batch.
+    """
     local, losses = weights.clone(), []
     for rows in schedule:
-        slope, loss = _gradient(model, local, shard.rows(rows), work.precision)
+        grad, loss = _gradient(model, local, shard.rows(rows), work.precision)
         if work.l2:
             loss = loss + work.l2 / 2 * local.square().sum()
-            slope = slope.add(local, alpha=work.l2)
+            grad = grad.add(local, alpha=work.l2)
         if work.lr is None:
-            return slope, loss
+            return grad, loss
         losses.append(loss)
-        local.sub_(slope, alpha=work.lr)
+        local.sub_(grad, alpha=work.lr)
     return weights - local, torch.stack(losses).mean()
 
 
 def _gradient(model: Model, weights: Tensor, batch: Shard, precision: str) -> tuple[Tensor, Tensor]:
-    """Gradient `[dim]` of the mean cross-entropy, and that itself."""
+    """Gradient `[dim]` of the mean cross-entropy, and the mean cross-entropy."""
     weights = weights.detach().requires_grad_()
     narrow = precision == "bfloat16"
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=narrow):
         logits = model.apply(weights, batch.x)
     loss = functional.cross_entropy(logits.float(), batch.y)
-    (slope,) = torch.autograd.grad(loss, weights)
-    return slope, loss.detach()
+    (grad,) = torch.autograd.grad(loss, weights)
+    return grad, loss.detach()
 
 
 def batch_seed(seed: int, round: int, client: int) -> int:
-    """Seeds the batches of a client's round; the same for all compressors."""
+    """Seed of a client's batches in a round, the same for all compressors."""
     return stable_seed("batches", seed, round, client)
 
 

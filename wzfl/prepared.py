@@ -13,6 +13,7 @@ from wzfl.config import build
 from wzfl.datasets import Dataset, to_device
 from wzfl.errors import InputError
 from wzfl.federation import Federation, State
+from wzfl.partition import Partition
 from wzfl.server import Server
 
 
@@ -43,7 +44,8 @@ def _federation(
     config: DictConfig, settings: dict[str, Any], compressor: Compressor, data: Dataset
 ) -> Federation:
     """The clients, their work and the codec."""
-    parts = build(config.partition).split(data.train_y, config.seed)
+    partition: Partition = build(config.partition)
+    parts = partition.split(data.train_y, config.seed)
     _check_parts(f"partition {config.partition._target_}", parts, len(data.train_y))
     aggregation = config.server.aggregation
     return Federation(

@@ -24,12 +24,12 @@ from wzfl.cohort.dense import dense_layers
 from wzfl.models import Model
 from wzfl.threads import in_threads, runs
 
-# Floats of the updates of clients that are handled together.
+# Most floats in the updates of clients that are handled together.
 _UPDATES = {"cpu": 2**25, "cuda": 2**29}
-# Examples of one shared pass, and clients of one batched step, beyond which nothing is gained.
+# Examples in one shared pass, and clients in one batched step, beyond which nothing is gained.
 _EXAMPLES = {"cpu": 1024, "cuda": 2**16}
 _CLIENTS = {"cpu": 16, "cuda": 1024}
-# Of these, clients below which a thread is not worth what Python does for it.
+# Fewest clients of a batched step for which a thread is worth what Python does for it.
 _EACH = 4
 
 
@@ -58,7 +58,7 @@ class Cohort:
         shards: Sequence[Shard],
         seeds: Sequence[int],
     ) -> "Cohort":
-        """`seeds` are those of the clients' batches."""
+        """Draws each client's batches with its seed."""
         sizes = [len(shard.y) for shard in shards]
         schedules = [work.schedule(*each) for each in zip(sizes, seeds, strict=True)]
         return cls(work, model, weights, shards, schedules)
@@ -67,11 +67,11 @@ class Cohort:
         return len(self.shards)
 
     def rows(self, rows: slice) -> "Cohort":
-        """Some of the clients."""
+        """The same with only these of the clients."""
         return replace(self, shards=self.shards[rows], schedules=self.schedules[rows])
 
     def groups(self) -> list[slice]:
-        """The rows of clients that are best handled together; of the same size as far as possible."""
+        """Rows of clients that are best handled together, in groups of as equal sizes as possible."""
         _, most = self._way()
         size = _evenly(len(self), min(most, _UPDATES[self.weights.device.type] // self.model.dim))
         return runs(len(self), size)
@@ -83,7 +83,7 @@ class Cohort:
         return out, compute(self, out)
 
     def _way(self) -> tuple[Callable[["Cohort", Tensor], Tensor], int]:
-        """What fills updates `[clients, dim]` and returns losses, and for how many clients at most."""
+        """The function that fills updates `[clients, dim]` and returns losses, and its most clients."""
         network, exact = self.model.network, self.work.precision == "float32"
         device, x = self.weights.device.type, self.shards[0].x
         examples = max(sum(len(rows) for rows in schedule) for schedule in self.schedules)
@@ -99,7 +99,7 @@ class Cohort:
 
 
 def _evenly(clients: int, most: int) -> int:
-    """The size of groups that are as large as allowed and of the same size."""
+    """Size of groups of at most `most` clients, as few groups and of as equal sizes as possible."""
     groups = -(-clients // max(1, most))
     return -(-clients // groups)
 

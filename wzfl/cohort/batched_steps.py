@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from wzfl.products import add_product, product
+from wzfl.products import baddbmm_, matmul
 
 _aten: Any = torch.ops.aten
 
@@ -30,8 +30,8 @@ def local_updates(
 ) -> Tensor:
     """Fills `out` `[clients, dim]` with received weights minus local ones after SGD.
 
-    The network is one of `dense_layers`. Each client has inputs `[n, ...]`, labels `[n]` and a schedule: the
-    rows of every step. Returns the mean losses of the steps, `[clients]`, regularisation
+    The layers are those that `dense_layers` gives. Each client has inputs `[n, ...]`, labels `[n]` and a
+    schedule: the rows of every step. Returns the mean losses of the steps, `[clients]`, regularisation
     l2/2 |weights|**2 included.
     """
     # Clients with the most steps first: those that still take part are a prefix.
@@ -43,16 +43,16 @@ def local_updates(
         [labels[client] for client in order],
         [schedules[client] for client in order],
     )
-    logs = share.new_zeros(*share.shape, dense[-1].out_features)  # of the classes' chances
-    targets = torch.zeros_like(logs).scatter_(3, y[..., None], share[..., None])
+    log_probs = share.new_zeros(*share.shape, dense[-1].out_features)
+    targets = torch.zeros_like(log_probs).scatter_(3, y[..., None], share[..., None])
     penalties = share.new_zeros(share.shape[:2])
     for step in range(x.shape[1]):
         active = sum(len(schedule) > step for schedule in schedules)
         here = slice(0, active), step
         if l2:
             penalties[here] = l2 / 2 * _energies(layers, active)
-        _step(layers, x[here], share[here][..., None], targets[here], logs[here], lr, l2)
-    entropies = -(logs.gather(3, y[..., None])[..., 0] * share).sum(dim=2)
+        _step(layers, x[here], share[here][..., None], targets[here], log_probs[here], lr, l2)
+    entropies = -(log_probs.gather(3, y[..., None])[..., 0] * share).sum(dim=2)
     losses = sum((entropies + penalties).unbind(dim=1), torch.zeros(len(order), device=x.device))
     steps = torch.tensor([len(schedules[client]) for client in order], device=weights.device)
     places = torch.tensor(order, device=weights.device)
@@ -72,6 +72,7 @@ class _Dense:
 
 
 def _load(layers: Sequence[_Dense], weights: Tensor) -> None:
+    """Gives all clients the same `weights` `[dim]`."""
     start = 0
     for layer in layers:
         for part in layer.parts:
@@ -85,8 +86,8 @@ def _in_steps(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Each client's examples in the order of its schedule.
 
-    `[clients, steps, batch, features]`, `[clients, steps, batch]`, and each example's share in the mean
-    of its step, 0 for what only fills up a batch.
+    Returns inputs `[clients, steps, batch, features]`, labels `[clients, steps, batch]`, and each example's
+    share in the mean of its step, 0 for what only fills up a batch.
     """
     steps, batch = len(schedules[0]), max(len(rows) for each in schedules for rows in each)
     features = inputs[0][0].numel()
@@ -106,7 +107,7 @@ def _in_steps(
 
 
 def _energies(layers: Sequence[_Dense], clients: int) -> Tensor:
-    """|weights|**2 of the first clients."""
+    """|weights|**2 of each of the first `clients`, `[clients]`."""
     parts = [part[:clients].flatten(1) for layer in layers for part in layer.parts]
     return torch.stack([part.square().sum(dim=1) for part in parts]).sum(dim=0)
 
@@ -116,31 +117,31 @@ def _step(
     x: Tensor,
     share: Tensor,
     targets: Tensor,
-    logs: Tensor,
+    log_probs: Tensor,
     lr: float,
     l2: float,
 ) -> None:
-    """One SGD step of the first `len(x)` clients, in place.
+    """Takes one SGD step of the first `len(x)` clients, in place.
 
-    Logarithms of what the network takes for the chances of each class, `[clients, batch, classes]`, go to
-    `logs`, of which those of the classes that are `targets` are to grow, each example by its `share`.
+    `targets` `[clients, batch, classes]` hold each example's `share` `[clients, batch, 1]` at its class. The
+    classes' log probabilities before the step are written to `log_probs`, of the same shape.
     """
     clients, values = len(x), [x]
     for number, layer in enumerate(layers):
         last = number == len(layers) - 1
-        out = product(values[-1], layer.weight[:clients].mT).add_(layer.bias[:clients])
+        out = matmul(values[-1], layer.weight[:clients].mT).add_(layer.bias[:clients])
         values.append(out if last else out.relu_())
-    torch.log_softmax(values.pop(), dim=2, out=logs)
-    slope = logs.exp().mul_(share).sub_(targets)
+    torch.log_softmax(values.pop(), dim=2, out=log_probs)
+    grad = log_probs.exp().mul_(share).sub_(targets)
     for number, layer in reversed(list(enumerate(layers))):
-        before, weight = values.pop(), layer.weight[:clients]
-        previous = slope
+        inputs, weight = values.pop(), layer.weight[:clients]
+        input_grad = grad
         if number:
-            previous = _aten.threshold_backward(product(slope, weight), before, 0)
-        add_product(weight, slope.mT, before, 1 - lr * l2, -lr)
+            input_grad = _aten.threshold_backward(matmul(grad, weight), inputs, 0)
+        baddbmm_(weight, grad.mT, inputs, beta=1 - lr * l2, alpha=-lr)
         if len(layer.parts) > 1:
             bias = layer.bias[:clients]
             if l2:
                 bias.mul_(1 - lr * l2)
-            bias.sub_(slope.sum(dim=1, keepdim=True), alpha=lr)
-        slope = previous
+            bias.sub_(grad.sum(dim=1, keepdim=True), alpha=lr)
+        grad = input_grad

@@ -7,7 +7,7 @@ from torch import nn
 
 @lru_cache(maxsize=16)
 def dense_layers(network: nn.Module) -> tuple[nn.Linear, ...]:
-    """Its layers; none unless it is such a network, of inputs that may be flattened first."""
+    """The linear layers of such a network, which may flatten its inputs first; none of any other network."""
     if not isinstance(network, nn.Sequential):
         return ()
     layers = tuple(layer for layer in network if type(layer) is nn.Linear)

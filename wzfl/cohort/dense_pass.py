@@ -1,4 +1,4 @@
-"""`shared_pass.gradients` of a network of dense layers, in one compiled call."""
+"""Gradients of a network of dense layers as `shared_pass` has them, in one compiled call."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -18,7 +18,9 @@ def gradients(
     sizes: Sequence[int],
     out: Tensor,
 ) -> Tensor:
-    """As `shared_pass.gradients`, of float32 on a CPU; `layers` are those of `kernels.dense_pass`.
+    """Does what `shared_pass.gradients` does, in float32 on a CPU.
+
+    `layers` are those of `kernels.dense_pass`.
 
     Raises:
         ValueError: inputs, or what a layer gives, are not what the next layer takes.

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from wzfl.products import add_product, product
+from wzfl.products import baddbmm_, matmul
 
 # Examples whose transforms stay in cache.
 _BLOCK = 32
@@ -57,35 +57,36 @@ class FastConvolution:
     """A convolution without bias, with one kernel, of images of one size; channels are last in memory."""
 
     def __init__(self, layer: nn.Conv2d, weight: Tensor, image: Sequence[int]) -> None:
-        """`weight` `[out, in, height, width]`; images are `[height, width]`."""
+        """Transforms `weight` `[out, in, height, width]` for images of size `[height, width]`."""
         self._of_inputs, self._of_kernel, self._of_outputs = _transforms(layer, image)
         self._kernel = self._of_kernel.to_points(weight.transpose(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[n, out, ...]` from `x` `[n, in, ...]`."""
+        """Outputs `[n, out, ...]` of inputs `x` `[n, in, ...]`."""
         height, width = self._of_outputs.image
         out = x.new_empty(len(x), height, width, self._kernel.shape[2]).permute(0, 3, 1, 2)
         for block, values in zip(_blocks(out), _blocks(x), strict=True):
-            points = product(self._of_inputs.to_points(values), self._kernel)
+            points = matmul(self._of_inputs.to_points(values), self._kernel)
             block.copy_(self._of_outputs.to_places(points))
         return out
 
-    def backward(self, x: Tensor, slope: Tensor, before: Tensor) -> Tensor:
-        """The gradient of the weights, from that at the output; that at `x` is written to `before`."""
+    def backward(self, x: Tensor, grad: Tensor, input_grad: Tensor) -> Tensor:
+        """The gradient of the weights, from that at the output; fills `input_grad` with that at `x`."""
         products: list[Tensor] = []
-        for block, values, slopes in zip(_blocks(before), _blocks(x), _blocks(slope), strict=True):
-            points = self._of_outputs.to_points(slopes)
-            block.copy_(self._of_inputs.to_places(product(points, self._kernel.mT)))
+        blocks = zip(_blocks(input_grad), _blocks(x), _blocks(grad), strict=True)
+        for block, values, grads in blocks:
+            points = self._of_outputs.to_points(grads)
+            block.copy_(self._of_inputs.to_places(matmul(points, self._kernel.mT)))
             inputs = self._of_inputs.to_points(values).mT
             if products:
-                add_product(products[0], inputs, points, 1, 1)
+                baddbmm_(products[0], inputs, points)
             else:
-                products.append(product(inputs, points))
+                products.append(matmul(inputs, points))
         return self._of_kernel.to_places(products[0]).transpose(0, 1)
 
 
 def _blocks(values: Tensor) -> Sequence[Tensor]:
-    """Some examples each, as many in each as possible."""
+    """Splits examples into blocks of nearly the same size, as large as stay in cache."""
     return values.tensor_split(-(-len(values) // _BLOCK))
 
 
@@ -118,30 +119,30 @@ class _Transform(NamedTuple):
 
     @property
     def multiplications(self) -> int:
-        """To transform an image."""
+        """How many it takes to transform an image."""
         rows = self.height.numel() * self.image[1]
         return rows + self.real * self.width.numel() + self.pairs * self.widths.numel()
 
     def to_points(self, images: Tensor) -> Tensor:
-        """`[points, n, channels]` of `[n, channels, height, width]`."""
+        """Transforms `[n, channels, height, width]` to `[points, n, channels]`."""
         places = images.permute(2, 3, 0, 1)
-        rows = product(self.height, places.flatten(1)).view(len(self.height), self.image[1], -1)
+        rows = matmul(self.height, places.flatten(1)).view(len(self.height), self.image[1], -1)
         points = rows.new_empty(self.points, rows.shape[2])
         for matrix, row, point in self._parts(rows, points):
-            product(matrix, row, out=point)
+            matmul(matrix, row, out=point)
         return points.view(-1, *places.shape[2:])
 
     def to_places(self, points: Tensor) -> Tensor:
-        """The transpose: `[n, channels, height, width]` of `[points, n, channels]`."""
+        """The transpose of `to_points`: `[n, channels, height, width]` from `[points, n, channels]`."""
         flat = points.flatten(1)
         rows = flat.new_empty(len(self.height), self.image[1], flat.shape[1])
         for matrix, row, point in self._parts(rows, flat):
-            product(matrix.mT, point, out=row)
-        places = product(self.height.mT, rows.flatten(1))
+            matmul(matrix.mT, point, out=row)
+        places = matmul(self.height.mT, rows.flatten(1))
         return places.view(*self.image, *points.shape[1:]).permute(2, 3, 0, 1)
 
     def _parts(self, rows: Tensor, points: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Of real rows, and of pairs of them: a matrix, the rows and their points, for each `[rows, ...]`."""
+        """A matrix, the rows it applies to and their points, once for real rows and once for pairs."""
         end, size = self.real * len(self.width), points.shape[1]
         kinds = (
             (self.real, self.width, rows[: self.real], points[:end]),
@@ -158,7 +159,7 @@ class _Transform(NamedTuple):
 
 
 def _transforms(layer: nn.Conv2d, image: Sequence[int]) -> tuple[_Transform, ...]:
-    """Of inputs, kernels and slopes at the output.
+    """The transforms D of inputs, E of kernels and C of gradients at the output.
 
     y[i] is the sum of w[k] x[i + k - padding]. What wraps around a period of size + padding meets zeros.
     """
@@ -179,22 +180,22 @@ def _transforms(layer: nn.Conv2d, image: Sequence[int]) -> tuple[_Transform, ...
 
 @lru_cache(maxsize=64)
 def _transform(
-    of: str, image: tuple[int, int], before: tuple[int, int], period: tuple[int, int]
+    of: str, image: tuple[int, int], offset: tuple[int, int], period: tuple[int, int]
 ) -> _Transform:
-    """`before`: places of the image that come before the first of the period."""
+    """The transform of what `_GAUSS` calls `of`; an image starts `offset` places before the period."""
     gauss = torch.tensor(_GAUSS[of], dtype=torch.float64)
     twice, scale = (2, 1 / math.prod(period)) if of == "outputs" else (1, 1)
     waves = [
         [_wave(step, *axis) for step in range(axis[-1])]
-        for axis in zip(image, before, period, strict=True)
+        for axis in zip(image, offset, period, strict=True)
     ]
     (tall, wide), (real_tall, real_wide) = waves, (_real(size) for size in period)
     height = [tall[step][:1] for step in real_tall]
     height += [twice * tall[step] for step in range(1, (period[0] + 1) // 2)]
     width = [wide[step][:1] for step in real_wide]
     width += [twice * gauss @ wide[step] for step in range(1, (period[1] + 1) // 2)]
-    turned = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
-    widths = [gauss @ torch.cat([wave, turned @ wave], dim=1) for wave in wide]
+    quarter_turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]], dtype=torch.float64)
+    widths = [gauss @ torch.cat([wave, quarter_turn @ wave], dim=1) for wave in wide]
     return _Transform(
         image,
         torch.cat(height).float(),
@@ -209,7 +210,7 @@ def _real(period: int) -> list[int]:
     return [0, period // 2] if period % 2 == 0 else [0]
 
 
-def _wave(step: int, places: int, before: int, period: int) -> Tensor:
+def _wave(step: int, places: int, offset: int, period: int) -> Tensor:
     """Cosine and sine of a frequency, `[2, places]`, float64."""
-    angles = 2 * math.pi * step / period * (torch.arange(places).double() - before)
+    angles = 2 * math.pi * step / period * (torch.arange(places).double() - offset)
     return torch.stack([angles.cos(), angles.sin()])

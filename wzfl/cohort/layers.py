@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from wzfl.cohort.fast_convolution import FastConvolution, is_faster
-from wzfl.products import add_product, linear, product
+from wzfl.products import baddbmm_, linear, matmul
 
 _aten: Any = torch.ops.aten
 
 
-class Clients:
-    """Whose the examples of a pass are: the first `sizes[0]` are those of the first client, and so on."""
+class ExamplesByClient:
+    """Says which examples of a pass are whose: one client's after the other's, `sizes[0]` of the first."""
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = list(sizes)
@@ -26,7 +26,7 @@ class Clients:
         return examples.split_with_sizes(self._sizes)
 
     def alike(self, examples: Tensor) -> list[Tensor]:
-        """`[clients, n, ...]` of neighbours who have the same number of examples."""
+        """Parts `[clients, n, ...]`, each of neighbours who have the same number of examples."""
         parts = examples.split_with_sizes([clients * size for clients, size in self._runs])
         return [
             part.view(*run, *examples.shape[1:])
@@ -34,58 +34,59 @@ class Clients:
         ]
 
     def rows_alike(self, rows: Tensor) -> Sequence[Tensor]:
-        """The same of what has a row per client."""
+        """The parts of `[clients, ...]` whose clients are those of the parts that `alike` gives."""
         return rows.split_with_sizes([clients for clients, _ in self._runs])
 
 
 @dataclass(frozen=True, eq=False)
-class Room:
-    """Where gradients of a layer's weight and bias go, client by client.
+class GradientSink:
+    """Takes the gradients of a layer's weight and bias, client by client.
 
-    What is there becomes `keep` times itself plus `scale` times the gradient.
+    What is there becomes `beta` times itself plus `alpha` times the gradient.
 
     Attributes:
-        weight: `[clients, ...]`, None for a layer without.
-        bias: the same.
+        weight: `[clients, ...]`, where each client's weight gradient is written; None: the layer has none.
+        bias: `[clients, ...]`, the same of biases.
+        examples: which examples of the pass are whose.
     """
 
     weight: Tensor | None
     bias: Tensor | None
-    clients: Clients
-    keep: float = 0.0
-    scale: float = 1.0
+    examples: ExamplesByClient
+    beta: float = 0.0
+    alpha: float = 1.0
 
-    def put_weights(self, gradient: Callable[..., Tensor], *examples: Tensor) -> None:
-        """What `gradient` makes of each client's part of each `[n, ...]`."""
+    def add_weights(self, gradient: Callable[..., Tensor], *tensors: Tensor) -> None:
+        """Adds the weight gradients that `gradient` makes of each client's part of `tensors` `[n, ...]`."""
         assert self.weight is not None
-        parts = (self.clients.each(each) for each in examples)
+        parts = (self.examples.each(tensor) for tensor in tensors)
         for weight, *own in zip(self.weight, *parts, strict=True):
-            self._put(weight, gradient(*own))
+            self._add(weight, gradient(*own))
 
-    def put_products(self, slope: Tensor, x: Tensor) -> None:
-        """Weight gradients of a dense layer, from the gradient at its output and its input."""
+    def add_dense_weights(self, grad: Tensor, x: Tensor) -> None:
+        """Adds a dense layer's weight gradients, from the gradient at its output and its input `x`."""
         assert self.weight is not None
-        parts = self.clients.alike(slope), self.clients.alike(x)
-        for weights, slopes, inputs in zip(
-            self.clients.rows_alike(self.weight), *parts, strict=True
+        parts = self.examples.alike(grad), self.examples.alike(x)
+        for weights, grads, inputs in zip(
+            self.examples.rows_alike(self.weight), *parts, strict=True
         ):
-            add_product(weights, slopes.mT, inputs, self.keep, self.scale)
+            baddbmm_(weights, grads.mT, inputs, beta=self.beta, alpha=self.alpha)
 
-    def put_biases(self, slope: Tensor) -> None:
-        """From the gradient at the layer's output, `[n, out, ...]`."""
+    def add_biases(self, grad: Tensor) -> None:
+        """Adds the bias gradients, if there are any, from the gradient at the output `[n, out, ...]`."""
         if self.bias is None:
             return
-        others = [dim for dim in range(1, slope.dim() + 1) if dim != 2]
-        for biases, slopes in zip(
-            self.clients.rows_alike(self.bias), self.clients.alike(slope), strict=True
+        others = [dim for dim in range(1, grad.dim() + 1) if dim != 2]
+        for biases, grads in zip(
+            self.examples.rows_alike(self.bias), self.examples.alike(grad), strict=True
         ):
-            self._put(biases, slopes.sum(dim=others))
+            self._add(biases, grads.sum(dim=others))
 
-    def _put(self, room: Tensor, gradient: Tensor) -> None:
-        if self.keep == 0:  # there may be anything, and 0 times NaN is NaN
-            torch.mul(gradient, self.scale, out=room)
+    def _add(self, out: Tensor, gradient: Tensor) -> None:
+        if self.beta == 0:  # there may be anything, and 0 times NaN is NaN
+            torch.mul(gradient, self.alpha, out=out)
         else:
-            room.mul_(self.keep).add_(gradient, alpha=self.scale)
+            out.mul_(self.beta).add_(gradient, alpha=self.alpha)
 
 
 class Layer(Protocol):
@@ -95,10 +96,11 @@ class Layer(Protocol):
         """Outputs `[n, ...]` of inputs `[n, ...]`."""
         ...
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        """From the gradient at the output that at the input, if it is `wanted`; then fills `room`.
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        """The gradient at the input, from that at the output; anything if it is not needed.
 
-        `room` may be the weights themselves.
+        The gradients of weight and bias are added to `sink` afterwards, which may hold the weights
+        themselves.
         """
         ...
 
@@ -138,8 +140,8 @@ class _Flatten:
         self._shape = x.shape
         return x.flatten(1)
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        return slope.view(self._shape)
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        return grad.view(self._shape)
 
 
 class _ReLU:
@@ -147,12 +149,12 @@ class _ReLU:
         self._out = torch.relu(x)
         return self._out
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        return _aten.threshold_backward(slope, self._out, 0)
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        return _aten.threshold_backward(grad, self._out, 0)
 
 
 class _MaxPool:
-    """With the channels last, which is several times faster on a CPU, the change of layout included."""
+    """Pools with the channels last: several times faster on a CPU, the change of layout included."""
 
     def __init__(self, layer: nn.MaxPool2d) -> None:
         sizes = layer.kernel_size, layer.stride, layer.padding
@@ -163,9 +165,9 @@ class _MaxPool:
         out, self._places = _aten.max_pool2d_with_indices(self._x, *self._sizes)
         return out
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
         return _aten.max_pool2d_with_indices_backward(
-            _channels_last(slope), self._x, *self._sizes, [1, 1], False, self._places
+            _channels_last(grad), self._x, *self._sizes, [1, 1], False, self._places
         )
 
 
@@ -177,15 +179,15 @@ class _Linear:
         self._x = x
         return linear(x, self._weight, self._bias)
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        before = product(slope, self._weight) if wanted else slope
-        room.put_biases(slope)
-        room.put_products(slope, self._x)
-        return before
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        input_grad = matmul(grad, self._weight) if needs_input_grad else grad
+        sink.add_biases(grad)
+        sink.add_dense_weights(grad, self._x)
+        return input_grad
 
 
 class _Convolution:
-    """The library's. On a CPU, images of one channel are faster with the channels last, others are not."""
+    """Torch's convolution. On a CPU, images of one channel alone are faster with the channels last."""
 
     def __init__(self, layer: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> None:
         self._weight, self._bias = weight, bias
@@ -197,21 +199,23 @@ class _Convolution:
         self._x = x.squeeze(1).unsqueeze(3).movedim(3, 1) if self._last else x.contiguous()
         return _aten.convolution(self._x, self._weight, self._bias, *self._sizes, False, [0, 0], 1)
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        slope = _channels_last(slope) if self._last else slope.contiguous()
-        before = self._gradients(self._x, slope, (True, False, False))[0] if wanted else slope
-        room.put_biases(slope)
-        room.put_weights(
-            lambda x, slopes: self._gradients(x, slopes, (False, True, False))[1], self._x, slope
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        grad = _channels_last(grad) if self._last else grad.contiguous()
+        input_grad = grad
+        if needs_input_grad:
+            input_grad = self._gradients(self._x, grad, (True, False, False))[0]
+        sink.add_biases(grad)
+        sink.add_weights(
+            lambda x, grads: self._gradients(x, grads, (False, True, False))[1], self._x, grad
         )
-        return before
+        return input_grad
 
     def _gradients(
-        self, x: Tensor, slope: Tensor, wanted: tuple[bool, bool, bool]
+        self, x: Tensor, grad: Tensor, mask: tuple[bool, bool, bool]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of input, weight and bias, those that are wanted."""
+        """The gradients of input, weight and bias, as far as `mask` asks for them."""
         return _aten.convolution_backward(
-            slope, x, self._weight, None, *self._sizes, False, [0, 0], 1, wanted
+            grad, x, self._weight, None, *self._sizes, False, [0, 0], 1, mask
         )
 
 
@@ -226,11 +230,11 @@ class _FastConvolution:
         out = self._convolution.forward(self._x)
         return out if self._bias is None else out.add_(self._bias[:, None, None])
 
-    def backward(self, slope: Tensor, room: Room, wanted: bool) -> Tensor:
-        before = torch.empty_like(self._x)
-        room.put_biases(slope)
-        room.put_weights(self._convolution.backward, self._x, slope, before)
-        return before
+    def backward(self, grad: Tensor, sink: GradientSink, needs_input_grad: bool) -> Tensor:
+        input_grad = torch.empty_like(self._x)
+        sink.add_biases(grad)
+        sink.add_weights(self._convolution.backward, self._x, grad, input_grad)
+        return input_grad
 
 
 def _channels_last(values: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from wzfl.cohort import dense_pass
 from wzfl.cohort.dense import dense_layers
-from wzfl.cohort.layers import Clients, Layer, Room, is_known, layer_of
+from wzfl.cohort.layers import ExamplesByClient, GradientSink, Layer, is_known, layer_of
 from wzfl.products import goes_to_openblas
 
 # Floats that examples and activations which are handled together may take.
@@ -31,7 +31,7 @@ def supports(network: nn.Module) -> bool:
 
 @lru_cache(maxsize=16)
 def floats_per_example(network: nn.Module, shape: Sequence[int]) -> int:
-    """An input of this shape and every layer's output for it."""
+    """Number of floats in an input of this `shape` and in every layer's output for it."""
     assert isinstance(network, nn.Sequential)
     values = torch.zeros(1, *shape)
     floats = values.numel()
@@ -67,9 +67,9 @@ def gradients(
     """
     if dense_layers(network) and all(map(goes_to_openblas, (weights, inputs))):
         return dense_pass.gradients(_table(network), weights, inputs, labels, sizes, out)
-    clients = Clients(sizes)
-    rooms = [Room(*pair, clients) for pair in _views(network, out)]
-    return _pass(network, _views(network, weights), inputs, labels, clients, rooms)
+    examples = ExamplesByClient(sizes)
+    sinks = [GradientSink(*pair, examples) for pair in _views(network, out)]
+    return _pass(network, _views(network, weights), inputs, labels, examples, sinks)
 
 
 @torch.no_grad()
@@ -80,18 +80,18 @@ def descend(
     lr: float,
     l2: float,
 ) -> Tensor:
-    """Steps of SGD on the mean cross-entropy plus l2/2 |weights|**2, taken in `weights` `[dim]`.
+    """Takes steps of SGD on the mean cross-entropy plus l2/2 |weights|**2, in place in `weights` `[dim]`.
 
     A step's batch is inputs `[n, ...]` and labels `[n]`. Returns the mean of what was minimised before
     each step.
     """
-    views, room_of_one = _views(network, weights), _views(network, weights[None])
+    views, views_of_one = _views(network, weights), _views(network, weights[None])
     losses = []
     for inputs, labels in batches:
         penalty = l2 / 2 * weights.square().sum() if l2 else 0
-        client = Clients([len(labels)])
-        rooms = [Room(*pair, client, keep=1 - lr * l2, scale=-lr) for pair in room_of_one]
-        losses.append(_pass(network, views, inputs, labels, client, rooms)[0] + penalty)
+        examples = ExamplesByClient([len(labels)])
+        sinks = [GradientSink(*pair, examples, 1 - lr * l2, -lr) for pair in views_of_one]
+        losses.append(_pass(network, views, inputs, labels, examples, sinks)[0] + penalty)
     return torch.stack(losses).mean()
 
 
@@ -100,29 +100,32 @@ def _pass(
     views: Sequence[Pair],
     inputs: Tensor,
     labels: Tensor,
-    clients: Clients,
-    rooms: Sequence[Room],
+    examples: ExamplesByClient,
+    sinks: Sequence[GradientSink],
 ) -> Tensor:
-    """The losses; gradients go to `rooms`, one for each layer. Weights and biases are `views`."""
+    """Adds each client's gradients to `sinks`, one for each layer; returns the mean losses `[clients]`.
+
+    `views` are the layers' weights and biases.
+    """
     assert isinstance(network, nn.Sequential)
     values, layers = inputs, list[Layer]()
     for module, (weight, bias) in zip(network, views, strict=True):
         layers.append(layer_of(module, weight, bias, values))
         values = layers[-1].forward(values)
     losses = functional.cross_entropy(values, labels, reduction="none")
-    slope = functional.softmax(values, dim=1)
-    slope -= torch.zeros_like(slope).scatter_(1, labels[:, None], 1)
-    for slopes in clients.alike(slope):
-        slopes /= slopes.shape[1]
+    grad = functional.softmax(values, dim=1)
+    grad -= torch.zeros_like(grad).scatter_(1, labels[:, None], 1)
+    for grads in examples.alike(grad):
+        grads /= grads.shape[1]
     # Nobody needs the gradient at the input of the first layer that has weights.
-    first = next((n for n, room in enumerate(rooms) if room.weight is not None), len(layers))
+    first = next((n for n, sink in enumerate(sinks) if sink.weight is not None), len(layers))
     for number in reversed(range(first, len(layers))):
-        slope = layers[number].backward(slope, rooms[number], wanted=number > first)
-    return torch.cat([part.mean(dim=1) for part in clients.alike(losses)])
+        grad = layers[number].backward(grad, sinks[number], needs_input_grad=number > first)
+    return torch.cat([part.mean(dim=1) for part in examples.alike(losses)])
 
 
 def _views(network: nn.Module, flat: Tensor) -> list[Pair]:
-    """For each layer the weight and bias in `flat` `[..., dim]`, each `[..., *shape]`, or None."""
+    """Each layer's weight and bias in `flat` `[..., dim]`, each `[..., *shape]`, or None."""
     return [(_view(flat, weight), _view(flat, bias)) for weight, bias in _places(network)]
 
 
@@ -135,7 +138,7 @@ def _view(flat: Tensor, place: _Place | None) -> Tensor | None:
 
 @lru_cache(maxsize=16)
 def _table(network: nn.Module) -> np.ndarray:
-    """The layers of a dense network, as `kernels.dense_pass` has them."""
+    """The layers of a dense network, as `kernels.dense_pass` takes them."""
     rows = [
         (*reversed(weight[1]), weight[0], -1 if bias is None else bias[0])
         for weight, bias in _places(network)
@@ -146,7 +149,7 @@ def _table(network: nn.Module) -> np.ndarray:
 
 @lru_cache(maxsize=16)
 def _places(network: nn.Module) -> list[tuple[_Place | None, _Place | None]]:
-    """For each layer where weight and bias are, and of which shape, or None."""
+    """Where each layer's weight and bias are in a flat vector, or None."""
     assert isinstance(network, nn.Sequential)
     places, start = [], 0
     for layer in network:

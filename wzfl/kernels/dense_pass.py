@@ -1,13 +1,13 @@
 """Gradients of a network of dense layers, for many clients with the same weights, in one call.
 
-What torch does in some fifty operations, each of which asks for Python's lock and for memory. Like
+Torch takes some fifty operations for it, each of which asks for Python's lock and for memory. Like
 `products`, this serves training: its numbers are torch's but for the rounding.
 """
 
 import numpy as np
 
 from wzfl.kernels import compiled
-from wzfl.kernels.products import add_products
+from wzfl.kernels.products import baddbmm
 
 
 @compiled
@@ -19,14 +19,14 @@ def gradients(
     layers: np.ndarray,
     out: np.ndarray,
 ) -> np.ndarray:
-    """Fills `out` `[clients, dim]` with each client's gradient of its mean cross-entropy, which it returns.
+    """Fills `out` `[clients, dim]` with each client's gradient; returns the mean cross-entropies `[clients]`.
 
     Args:
         x: `[n, features]` float32, the examples of one client after the other.
         labels: `[n]` int64.
         ends: `[clients + 1]`, where each client's examples start, and the last one's end.
         weights: `[dim]` float32.
-        layers: for each its inputs, its outputs, and where weights and biases start, -1 if there are none.
+        layers: `[layers, 4]` int64: inputs, outputs, and where weights and biases start, -1 for no biases.
         out: float32.
 
     Raises:
@@ -37,64 +37,64 @@ def gradients(
     for number in range(last + 1):
         outputs = _outputs(values[number], weights, layers[number])
         if number < last:
-            _cut(outputs)
+            _relu_(outputs)
         values.append(outputs)
-    slope = values.pop()
-    losses = _entropies(slope, labels, ends)
+    grad = values.pop()
+    losses = _cross_entropies(grad, labels, ends)
     for number in range(last, -1, -1):
         for client in range(len(out)):
             own = slice(ends[client], ends[client + 1])
-            _put(out[client], layers[number], slope[own], values[number][own])
+            _write_grads(out[client], layers[number], grad[own], values[number][own])
         if number:
-            slope = _before(slope, weights, layers[number])
-            _cut_where(slope, values[number])
+            grad = _input_grad(grad, weights, layers[number])
+            _relu_backward_(grad, values[number])
     return losses
 
 
 @compiled
 def _outputs(x: np.ndarray, weights: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """Of a layer without its ReLU, `[n, outputs]`."""
+    """A layer's outputs `[n, outputs]`, before any ReLU, from its inputs `[n, inputs]`."""
     inputs, outputs, start, biases = layer
     out = np.empty((len(x), outputs), np.float32)
-    keep = 0.0
+    beta = 0.0
     if biases >= 0:
-        keep, out[:] = 1.0, weights[biases : biases + outputs]
-    left, room = (x.ctypes.data, 0, inputs, 0), (out.ctypes.data, 0, outputs, 0)
-    turned = (weights[start:].ctypes.data, 0, inputs, 1)
-    add_products(1, (len(x), inputs, outputs), left, turned, room, keep, 1.0)
+        beta, out[:] = 1.0, weights[biases : biases + outputs]
+    left, result = (x.ctypes.data, 0, inputs, 0), (out.ctypes.data, 0, outputs, 0)
+    transposed = (weights[start:].ctypes.data, 0, inputs, 1)
+    baddbmm(1, (len(x), inputs, outputs), left, transposed, result, beta, 1.0)
     return out
 
 
 @compiled
-def _before(slope: np.ndarray, weights: np.ndarray, layer: np.ndarray) -> np.ndarray:
-    """The gradient at a layer's inputs `[n, inputs]`, from that at its outputs."""
+def _input_grad(grad: np.ndarray, weights: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """The gradient at a layer's inputs `[n, inputs]`, from that at its outputs `[n, outputs]`."""
     inputs, outputs, start, _ = layer
-    out = np.empty((len(slope), inputs), np.float32)
-    left, room = (slope.ctypes.data, 0, outputs, 0), (out.ctypes.data, 0, inputs, 0)
+    out = np.empty((len(grad), inputs), np.float32)
+    left, result = (grad.ctypes.data, 0, outputs, 0), (out.ctypes.data, 0, inputs, 0)
     right = (weights[start:].ctypes.data, 0, inputs, 0)
-    add_products(1, (len(slope), outputs, inputs), left, right, room, 0.0, 1.0)
+    baddbmm(1, (len(grad), outputs, inputs), left, right, result, 0.0, 1.0)
     return out
 
 
 @compiled
-def _put(out: np.ndarray, layer: np.ndarray, slope: np.ndarray, x: np.ndarray) -> None:
-    """One client's gradients of a layer's weights and biases, where they belong in `out` `[dim]`."""
+def _write_grads(out: np.ndarray, layer: np.ndarray, grad: np.ndarray, x: np.ndarray) -> None:
+    """Writes one client's gradients of a layer's weights and biases where they belong in `out` `[dim]`."""
     inputs, outputs, start, biases = layer
-    turned, right = (slope.ctypes.data, 0, outputs, 1), (x.ctypes.data, 0, inputs, 0)
-    room = (out[start:].ctypes.data, 0, inputs, 0)
-    add_products(1, (outputs, len(x), inputs), turned, right, room, 0.0, 1.0)
+    transposed, right = (grad.ctypes.data, 0, outputs, 1), (x.ctypes.data, 0, inputs, 0)
+    result = (out[start:].ctypes.data, 0, inputs, 0)
+    baddbmm(1, (outputs, len(x), inputs), transposed, right, result, 0.0, 1.0)
     if biases >= 0:
         sums = np.zeros(outputs)
-        for row in range(len(slope)):
+        for row in range(len(grad)):
             for place in range(outputs):
-                sums[place] += slope[row, place]
+                sums[place] += grad[row, place]
         for place in range(outputs):
             out[biases + place] = sums[place]
 
 
 @compiled
-def _cut(values: np.ndarray) -> None:
-    """ReLU, in place; NaN stays."""
+def _relu_(values: np.ndarray) -> None:
+    """Replaces negative values by 0, in place; NaN stays."""
     flat = values.reshape(-1)
     for place in range(len(flat)):
         value = flat[place]
@@ -102,22 +102,22 @@ def _cut(values: np.ndarray) -> None:
 
 
 @compiled
-def _cut_where(slope: np.ndarray, outputs: np.ndarray) -> None:
-    """The gradient at a ReLU's inputs, in place, from that at its outputs."""
-    flat, by = slope.reshape(-1), outputs.reshape(-1)
+def _relu_backward_(grad: np.ndarray, outputs: np.ndarray) -> None:
+    """Turns the gradient at a ReLU's `outputs` into that at its inputs, in place."""
+    flat, flat_outputs = grad.reshape(-1), outputs.reshape(-1)
     for place in range(len(flat)):
         value = flat[place]
-        flat[place] = np.float32(0) if by[place] <= 0 else value
+        flat[place] = np.float32(0) if flat_outputs[place] <= 0 else value
 
 
 @compiled
-def _entropies(values: np.ndarray, labels: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Each client's mean cross-entropy, `[clients]` float32; `values` become the gradients at them."""
-    entropies, classes = np.empty(len(ends) - 1, np.float32), values.shape[1]
+def _cross_entropies(logits: np.ndarray, labels: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Each client's mean cross-entropy, `[clients]` float32; turns `logits` into the gradients at them."""
+    entropies, classes = np.empty(len(ends) - 1, np.float32), logits.shape[1]
     for client in range(len(entropies)):
         total, size = 0.0, np.float32(ends[client + 1] - ends[client])
         for row in range(ends[client], ends[client + 1]):
-            label, own = labels[row], values[row]
+            label, own = labels[row], logits[row]
             if not 0 <= label < classes:
                 raise IndexError("a label is of no class")
             highest, chances = own.max(), 0.0

@@ -1,6 +1,6 @@
 """Products of float32 matrices, one after the other, by the BLAS that scipy ships.
 
-They serve training, not coding: unlike what other kernels give, these are not torch's numbers bit for bit.
+They serve training, not coding: unlike the results of other kernels, these are not torch's bit for bit.
 """
 
 from typing import Any
@@ -29,22 +29,22 @@ FEW = 32
 
 
 @compiled
-def add_products(
+def baddbmm(
     count: int,
     sizes: tuple[int, int, int],
     left: Place,
     right: Place,
     out: Place,
-    keep: float,
-    scale: float,
+    beta: float,
+    alpha: float,
 ) -> None:
-    """`count` times, `out` becomes `keep` times itself plus `scale` times `left @ right`.
+    """`out` becomes `beta` times itself plus `alpha` times `left @ right`, for `count` matrices each.
 
     Args:
         sizes: rows of `left`, its columns, columns of `right`.
-        left: where the matrices are.
-        right: the same.
-        out: the same; rows in one piece.
+        left: where its matrices are.
+        right: where its matrices are.
+        out: where its matrices are; their rows are each in one piece.
     """
     rows, inner, columns = sizes
     along_rows = right[3] == 1 and left[3] == 0
@@ -52,17 +52,17 @@ def add_products(
     width = _piece(columns, rows, inner, along_rows, 1 - right[3]) if rows <= FEW else columns
     # BLAS is Fortran's: all by reference, and to it our matrices are their transposes, right' left'. Of a
     # whole number it may read 32 bits only, the lower half, which on a little-endian machine come first.
-    turned = np.array([ord("N"), ord("T")], dtype=np.uint8)
+    transposed = np.array([ord("N"), ord("T")], dtype=np.uint8)  # no, yes
     whole = np.array([columns, rows, inner, right[2], left[2], out[2]], dtype=np.int64)
-    factors = np.array([scale, keep], dtype=np.float32)
+    factors = np.array([alpha, beta], dtype=np.float32)
     for number in range(count):
         for row in range(0, rows, height):
             whole[1] = min(height, rows - row)
             for column in range(0, columns, width):
                 whole[0] = min(width, columns - column)
                 _sgemm(
-                    turned[right[3] :].ctypes.data,
-                    turned[left[3] :].ctypes.data,
+                    transposed[right[3] :].ctypes.data,
+                    transposed[left[3] :].ctypes.data,
                     whole.ctypes.data,
                     whole[1:].ctypes.data,
                     whole[2:].ctypes.data,
@@ -79,7 +79,7 @@ def add_products(
 
 @compiled
 def _piece(many: int, few: int, inner: int, along_rows: bool, apart: int) -> int:
-    """Of `many` rows or columns, how many at once.
+    """How many of `many` rows or columns are multiplied at once.
 
     The floats of each lie side by side, or `apart`: then a piece is to fill lines of the cache.
     """
@@ -94,6 +94,7 @@ def _piece(many: int, few: int, inner: int, along_rows: bool, apart: int) -> int
 
 @compiled
 def _address(matrices: Place, number: int, row: int, column: int) -> np.uint64:
-    start, step, ahead, turned = matrices
-    floats = column * ahead + row if turned else row * ahead + column
+    """Where one number is, of one of the matrices."""
+    start, step, ahead, transposed = matrices
+    floats = column * ahead + row if transposed else row * ahead + column
     return np.uint64(start + number * step + 4 * floats)
