@@ -1,4 +1,4 @@
-"""On what a run is carried out."""
+"""Device, determinism, memory and description of the process that carries out a run."""
 
 import ctypes
 import os
@@ -48,7 +48,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def own_cuda_device(devices: int) -> int:
-    """The number of the device, of so many, that this process keeps to, and few others as can be.
+    """Index of the CUDA device, of `devices`, that this process uses; processes are spread evenly.
 
     Processes of a user on a machine take the first place that is free, and places go round the devices:
     as many processes as devices have one each, and each further one shares. A job's number would not do:
@@ -60,7 +60,7 @@ def own_cuda_device(devices: int) -> int:
 
 @lru_cache
 def _place() -> tuple[int, FileLock]:
-    """The first place that no other process has; cached with its lock, it is held until this one ends."""
+    """The first place that no other process has, with its lock: cached, it is held until this one ends."""
     folder = Path(tempfile.gettempdir()) / f"wzfl-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     place = 0
@@ -90,7 +90,7 @@ def keep_freed_memory() -> None:
 def compute_deterministically() -> None:
     """Makes torch give the same bits for the same inputs, or raise; to be called before CUDA starts.
 
-    And float32's digits: cuDNN may round what convolutions multiply to 10 bits (TF32).
+    Convolutions keep float32's digits: else cuDNN may round what they multiply to 10 bits (TF32).
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's condition
     torch.use_deterministic_algorithms(True)
@@ -116,7 +116,7 @@ def exit_with_parent(seconds: float = 1.0) -> None:
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Versions and hardware, for a run's metadata."""
+    """Versions of code and packages, and the hardware, for a run's metadata."""
     return {
         "git_commit": git_commit(),
         "code": code_digest(),
@@ -131,7 +131,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
 
 
 def code_digest() -> str:
-    """Of this package's files: the same as long as none of them changes, with git or without."""
+    """A hash of this package's files: the same as long as none of them changes, with git or without."""
     digest, package = xxhash.xxh3_64(), Path(__file__).parent
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
@@ -139,7 +139,7 @@ def code_digest() -> str:
 
 
 def git_commit() -> str | None:
-    """The checkout's commit, with `+changes` where more differs in the working tree than runs write there."""
+    """The checkout's commit, with `+changes` if files that runs do not write differ; None without git."""
     try:
         commit = _git("rev-parse", "HEAD")
         written = [f":(top,exclude){folder}" for folder in ("results", "tests/corpus")]
@@ -157,7 +157,7 @@ def _git(*arguments: str) -> str:
 
 
 def processor() -> str:
-    """What it calls itself."""
+    """Name of the CPU's model, as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

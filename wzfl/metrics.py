@@ -1,4 +1,4 @@
-"""Errors and accuracies."""
+"""Errors of estimates, and losses and accuracies of models."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from wzfl.models import Model
 from wzfl.norms import energies, squared_distances
 from wzfl.threads import in_threads
 
-# Examples of one pass, beyond which nothing is gained.
+# Examples in one pass, beyond which nothing is gained.
 _EXAMPLES = 500
 
 
@@ -52,7 +52,7 @@ def _logits(model: Model, weights: Tensor, inputs: Tensor) -> Tensor:
 
 
 def _examples_at_once(network: nn.Module, x: Tensor) -> int:
-    """As many as stay in the caches, or fit a GPU, with what layers make of them."""
+    """How many examples stay in the caches, or fit a GPU, together with their activations."""
     if not isinstance(network, nn.Sequential):
         return _EXAMPLES
     floats = shared_pass.floats_per_example(network, x.shape[1:])
@@ -60,6 +60,6 @@ def _examples_at_once(network: nn.Module, x: Tensor) -> int:
 
 
 def mean_ratio(energy: Tensor, reference: Tensor) -> float:
-    """Mean of energy / reference, `[clients]` each, where both are known and the reference is not 0."""
+    """Mean over clients of energy / reference, `[clients]` each, where both are known and it is not 0."""
     known = (reference > 0) & ~energy.isnan()
     return float((energy[known] / reference[known]).mean())

@@ -54,10 +54,11 @@ class Model:
 
     @cached_property
     def dim(self) -> int:
+        """Number of parameters."""
         return sum(parameter.numel() for parameter in self._module.parameters())
 
     def init(self, seed: int) -> Tensor:
-        """`[dim]` float32 initial weights."""
+        """Initial weights `[dim]`, float32, drawn with `seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return parameters_to_vector(self.build().parameters()).detach()
@@ -107,8 +108,8 @@ def cnn(
 ) -> Model:
     """Two 5x5 convolutions, each pooled by 2, then one hidden layer.
 
-    1 663 370 parameters on MNIST as it is. Source: McMahan et al., "Communication-Efficient Learning of Deep
-    Networks from Decentralized Data" (AISTATS 2017).
+    By default it has 1 663 370 parameters on MNIST. Source: McMahan et al., "Communication-Efficient
+    Learning of Deep Networks from Decentralized Data" (AISTATS 2017).
     """
     if len(channels) != 2 or min(*channels, hidden) < 1:
         raise InputError(

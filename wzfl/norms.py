@@ -1,4 +1,4 @@
-"""Norms, row by row: a row's sum does not depend on its batch."""
+"""Norms of vectors, one per row: a row's sum does not depend on its batch."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from wzfl.threads import in_threads
 
 
 def energies(vectors: Tensor) -> Tensor:
-    """`[clients]` float64: |vector|**2 of each row of `[clients, dim]`."""
+    """|vector|**2 of each row of `[clients, dim]`, as `[clients]` float64."""
     if gpu.is_usable(vectors.device, vectors.shape[1]):
         from wzfl.gpu import norms
 
@@ -23,7 +23,7 @@ def energies(vectors: Tensor) -> Tensor:
 
 
 def squared_distances(left: Tensor, right: Tensor) -> Tensor:
-    """`[clients]` float64: |left - right|**2 of each row; both are `[clients, dim]`."""
+    """|left - right|**2 of each row of two `[clients, dim]`, as `[clients]` float64."""
     if gpu.is_usable(left.device, left.shape[1]):
         from wzfl.gpu import norms
 
@@ -35,19 +35,19 @@ def squared_distances(left: Tensor, right: Tensor) -> Tensor:
 
 
 def rms(vectors: Tensor) -> Tensor:
-    """`[clients]` float32: the root of the mean square of each row's coordinates."""
+    """Root of the mean square of each row's coordinates, `[clients]` float32."""
     return (energies(vectors) / vectors.shape[1]).sqrt().float()
 
 
 def largest_magnitudes(vectors: Tensor) -> Tensor:
-    """`[clients]` float32: that of each row; NaN or infinite if a coordinate is."""
+    """Largest magnitude in each row, `[clients]` float32; NaN or infinite if a coordinate is."""
     if vectors.is_cpu:
         return _by_rows(largest_rows, vectors)
     return torch.linalg.vector_norm(vectors, ord=float("inf"), dim=1)
 
 
 def _by_rows(kernel: Callable[..., np.ndarray], *matrices: Tensor) -> Tensor:
-    """What `kernel` makes of each row, on all cores."""
+    """Results of `kernel`, one per row of the matrices, computed on all cores."""
     whole = [matrix.detach().float().contiguous() for matrix in matrices]
     parts = min(torch.get_num_threads(), len(whole[0]))
     if parts < 2:

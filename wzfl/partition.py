@@ -19,7 +19,7 @@ class Partition(Protocol):
     def clients(self) -> int: ...
 
     def split(self, labels: Tensor, seed: int) -> list[Tensor]:
-        """For each client the indices of its examples; disjoint, none empty."""
+        """Indices of each client's examples, from the `labels` `[n]` of all; disjoint, none empty."""
         ...
 
 
@@ -142,7 +142,7 @@ def _check_enough(clients: int, labels: Tensor) -> None:
 
 
 def _at_most(count: int | None, held: list[Tensor], generator: np.random.Generator) -> list[Tensor]:
-    """Of each client's examples so many, drawn at random."""
+    """Keeps at most `count` of each client's examples, drawn at random; None keeps all."""
     if count is None:
         return held
     return [part[torch.from_numpy(generator.permutation(len(part))[:count])] for part in held]
@@ -155,6 +155,7 @@ def _by_class(labels: Tensor, generator: np.random.Generator) -> list[np.ndarray
 
 
 def _shares(generator: np.random.Generator, clients: int, imbalance: float) -> np.ndarray:
+    """Log-normal shares `[clients]` that add up to 1."""
     shares = np.exp(imbalance * generator.standard_normal(clients))
     return shares / shares.sum()
 
@@ -166,6 +167,7 @@ def _cut(examples: np.ndarray, shares: np.ndarray) -> list[np.ndarray]:
 
 
 def _tensors(held: list[np.ndarray]) -> list[Tensor]:
+    """The parts as tensors; a client without examples gets one of the largest part."""
     for client, part in enumerate(held):
         if len(part) == 0:
             largest = max(range(len(held)), key=lambda other: len(held[other]))

@@ -12,7 +12,7 @@ OptimizerFactory = Callable[[Iterable[Tensor]], torch.optim.Optimizer]
 
 
 class Aggregate:
-    """The clients' estimates combined, some at a time.
+    """Combines the clients' estimates, some at a time.
 
     "mean" is weighted. "majority_vote" is the sign of the sum of signs, one vote each, 0 on a tie
     (Bernstein et al., ICML 2018).
@@ -28,7 +28,7 @@ class Aggregate:
         self._weight = 0.0
 
     def add(self, estimates: Tensor, weights: Tensor) -> None:
-        """Estimates `[clients, dim]` with weights `[clients]`."""
+        """Takes in estimates `[clients, dim]` with weights `[clients]`."""
         if self._votes:
             self._gather(estimates.sign().sum(dim=0))
             return
@@ -40,13 +40,13 @@ class Aggregate:
         self._weight += float(weights.sum())
 
     def join(self, other: "Aggregate") -> None:
-        """Adds what another has gathered, which is not to be used any more."""
+        """Takes in what `other` has gathered, which is not to be used any more."""
         if other._sum is not None:
             self._gather(other._sum)
         self._weight += other._weight
 
     def result(self) -> Tensor:
-        """`[dim]`, of one client at least."""
+        """The aggregate `[dim]` of what was added, at least one client's."""
         assert self._sum is not None
         return self._sum.sign() if self._votes else self._sum / self._weight
 
@@ -67,14 +67,15 @@ class Server:
             ) from error
 
     def contents(self) -> dict[str, Any]:
-        """All that changes, for a checkpoint."""
+        """Everything that rounds change, for a checkpoint."""
         return {"weights": self.weights, "optimizer": self._optimizer.state_dict()}
 
     def restore(self, contents: Mapping[str, Any]) -> None:
-        """The inverse of `contents`."""
+        """Sets everything to what `contents` returned."""
         self.weights.data.copy_(contents["weights"])
         self._optimizer.load_state_dict(dict(contents["optimizer"]))
 
     def step(self, update: Tensor) -> None:
+        """Moves the weights against the aggregated `update` `[dim]`."""
         self.weights.grad = update
         self._optimizer.step()

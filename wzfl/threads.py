@@ -18,7 +18,11 @@ Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`function` of each item, in their order, on as many threads as torch may use."""
+    """Calls `function` with each item, on as many threads as torch may use; results are in their order.
+
+    Raises:
+        Exception: what a call raised, once all threads are done.
+    """
     tasks = list(enumerate(items))
     workers = min(torch.get_num_threads(), len(tasks))
     if workers < 2:
@@ -43,7 +47,7 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
 
 
 def runs(count: int, size: int) -> list[slice]:
-    """So many items, `size` at a time."""
+    """Divides the places 0 to `count` - 1 into runs of `size`; the last may be shorter."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -63,14 +67,14 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 
 
 def _take_one_core() -> None:
-    """OpenMP's number of threads belongs to the thread that sets it."""
+    """Keeps torch to one core in this thread; OpenMP's number of threads is that of who sets it."""
     torch.set_num_threads(1)
     # A thread's first question makes it take the number last set anywhere: asked now, that is 1.
     torch.get_num_threads()
 
 
 def _start_anew() -> None:
-    """In a forked process, which has none of its parent's threads: neither the pool's nor OpenMP's."""
+    """Prepares a forked process, which has none of its parent's threads, neither the pool's nor OpenMP's."""
     _pool.cache_clear()
     torch.set_num_threads(1)
 

@@ -1,13 +1,13 @@
-"""Symbols of a few bits <-> bit planes, eight symbols at a time."""
+"""Packs symbols of a few bits into bit planes, eight symbols at a time, and unpacks them."""
 
 import numpy as np
 
 from wzfl.kernels import compiled
 
-_LOWEST = np.uint64(0x0101010101010101)  # the lowest bit of each of eight bytes
-_GATHER = np.uint64(
-    0x8040201008040201
-)  # moves them into the top byte, the first to its highest bit
+# The lowest bit of each of eight bytes.
+_LOWEST = np.uint64(0x0101010101010101)
+# A factor that moves these bits into the top byte, the first to its highest bit.
+_GATHER = np.uint64(0x8040201008040201)
 
 
 def _spread() -> np.ndarray:
@@ -15,7 +15,8 @@ def _spread() -> np.ndarray:
     return bits.reshape(-1).view(np.uint64)
 
 
-_SPREAD = _spread()  # a byte's bits as eight bytes, the highest bit first
+# The bits of each byte as eight bytes, the highest bit first.
+_SPREAD = _spread()
 
 
 @compiled

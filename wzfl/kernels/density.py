@@ -35,9 +35,9 @@ def draw(
     tables: np.ndarray,
     values: np.ndarray,
 ) -> None:
-    """Fills float64 `values` of residuals that lie within `widths` from `starts`, by inversion.
+    """Draws residuals that lie within `widths` from `starts` into float64 `values`, by inversion.
 
-    `uniform` are in [0, 1); values in units.
+    `uniform` are in [0, 1); values are in units.
     """
     for index in range(len(contexts)):
         start, end, context = starts[index], starts[index] + widths[index], contexts[index]
@@ -61,7 +61,7 @@ def information(
     contexts: np.ndarray,
     tables: np.ndarray,
 ) -> float:
-    """Mean bits that tell that residuals lie within `widths` from `starts`, in units; both by `factor`."""
+    """Mean bits that tell that residuals lie within `widths` from `starts`; `factor` takes both to units."""
     total = 0.0
     for index in range(len(starts)):
         start, end = factor * starts[index], factor * (starts[index] + widths[index])
@@ -79,7 +79,7 @@ def explain(
     squares: np.ndarray,
     counts: np.ndarray,
 ) -> None:
-    """What is to be thought of residuals that lie within `widths` from `starts`, in units.
+    """Posterior moments and bins of residuals that lie within `widths` from `starts`, in units.
 
     Fills float64 `means` and `squares` of each, and adds to `counts` `[contexts, BINS]`, for each, the
     posterior chance of every bin.

@@ -84,11 +84,12 @@ def progression(start: int, stride: int, modulus: int, out: np.ndarray) -> None:
 
 @compiled
 def _flips(key: np.uint64, position: int) -> np.uint32:
-    """A bit, from the lowest on, for each of the 32 places around `position`: 1 where the sign is -."""
+    """Bits, from the lowest on, of the 32 places around `position`: 1 where the sign is -."""
     half = word(key, position // 64) >> np.uint64(32 * (position // 32 % 2))
     return np.uint32(~half & np.uint64(0xFFFFFFFF))
 
 
 @compiled
 def _sign_bit(flips: np.uint32, place: int) -> np.uint32:
+    """The flip at `place`, moved to the place of a float32's sign."""
     return ((flips >> np.uint32(place)) & np.uint32(1)) << np.uint32(31)

@@ -8,12 +8,12 @@ import numpy as np
 from wzfl.kernels import compiled
 
 _STRIP = 1024  # levels that stay in the first cache
-_DIGITS = 32  # at most, of a number
+_DIGITS = 32  # most binary digits of a number
 
 
 @compiled
 def code_lengths(numbers: np.ndarray, omega: bool) -> np.ndarray:
-    """int64 `[count]`: bits that each of uint64 `numbers` takes."""
+    """Bits that each of uint64 `numbers` takes, int64 `[count]`."""
     lengths = np.empty(len(numbers), np.int64)
     for index in range(len(numbers)):
         lengths[index] = _codeword(numbers[index], omega)[1]
@@ -33,7 +33,7 @@ def write(numbers: np.ndarray, omega: bool, bits: np.ndarray) -> None:
 
 @compiled
 def read(bits: np.ndarray, omega: bool, numbers: np.ndarray) -> tuple[int, int]:
-    """Fills uint64 `numbers`; how many there were, and where the codeword after them starts."""
+    """Fills uint64 `numbers`; returns how many there were, and where the codeword after them starts."""
     position = 0
     for index in range(len(numbers)):
         number, end = _read_omega(bits, position) if omega else _read_gamma(bits, position)
@@ -48,10 +48,11 @@ def read(bits: np.ndarray, omega: bool, numbers: np.ndarray) -> tuple[int, int]:
 def coded_bits(
     magnitudes: np.ndarray, step: float, noise: np.ndarray, largest: int, lengths: np.ndarray
 ) -> tuple[int, int]:
-    """Of the levels floor(magnitude / step + noise): of the nonzero ones and the gaps before them; of all.
+    """Bits of the levels floor(magnitude / step + noise): of the nonzero ones and their gaps, and of all.
 
-    float64 `magnitudes`, none of which goes beyond level `largest`; codewords' int64 `lengths` by a
-    number's binary digits. Every nonzero level takes another bit, its sign. All are coded plus 1.
+    `magnitudes` are float64, levels go up to `largest`, and int64 `lengths` are those of codewords by a
+    number's binary digits. Every nonzero level takes another bit, its sign. Where all are coded, level
+    n has the codeword of n + 1.
     """
     sparse = dense = 0
     before = -1
@@ -76,7 +77,7 @@ def coded_bits(
 
 @compiled
 def _codeword(number: np.uint64, omega: bool) -> tuple[np.uint64, int]:
-    """As a number, and how many bits it has.
+    """A number's codeword, as a number, and how many bits it has.
 
     Gamma: a zero for each digit but the first, then the digits. Omega: a number's digits after those of
     their count less one, down to 1; then a zero.
@@ -95,7 +96,7 @@ def _codeword(number: np.uint64, omega: bool) -> tuple[np.uint64, int]:
 
 @compiled
 def _read_gamma(bits: np.ndarray, start: int) -> tuple[np.uint64, int]:
-    """The number whose codeword starts there, and where it ends; 0 if it is too large or ends too early."""
+    """The number whose codeword is at `start`, and where it ends; 0 if it is too large or ends too early."""
     first = start
     while first < len(bits) and not bits[first]:
         first += 1
@@ -104,7 +105,7 @@ def _read_gamma(bits: np.ndarray, start: int) -> tuple[np.uint64, int]:
 
 @compiled
 def _read_omega(bits: np.ndarray, start: int) -> tuple[np.uint64, int]:
-    """The same."""
+    """The number whose omega codeword starts there, as `_read_gamma` does."""
     number, position = np.uint64(1), start
     while position < len(bits) and bits[position] and number:
         number, position = _integer(bits, position, int(number) + 1)
@@ -113,7 +114,7 @@ def _read_omega(bits: np.ndarray, start: int) -> tuple[np.uint64, int]:
 
 @compiled
 def _integer(bits: np.ndarray, start: int, digits: int) -> tuple[np.uint64, int]:
-    """The number of so many digits that starts there, and where it ends; 0 if there is none."""
+    """The number of `digits` digits at `start`, and where it ends; 0 if there is none."""
     number, end = np.uint64(0), start + digits
     if digits > _DIGITS or end > len(bits):
         return number, len(bits)

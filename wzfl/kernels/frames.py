@@ -16,14 +16,14 @@ from wzfl.kernels import IS_COMPILED, compiled
 from wzfl.kernels.norms import largest
 
 _STRIP = 4096  # floats, which stay in the first cache
-_STRIP_BYTES = np.uint64(2**16)  # in the second
+_STRIP_BYTES = np.uint64(2**16)  # bytes, which stay in the second cache
 _CHECKSUM_BYTES = 4
-_INFINITE = np.uint32(0x7F800000)  # and NaN is above
+_INFINITE = np.uint32(0x7F800000)  # the bits of infinity; those of NaN are larger
 _ADDRESS = types.uintp
 
 
 def _function(name: str, result: Any, arguments: int) -> Any:
-    """Of all, addresses and sizes are the arguments."""
+    """A function of a library, whose arguments are all addresses and sizes."""
     return types.ExternalFunction(name, result(*[_ADDRESS] * arguments))
 
 
@@ -43,7 +43,7 @@ def _are_found() -> bool:
         functions = {each.symbol: getattr(library, each.symbol) for each in _OF_XXHASH}
     except (AttributeError, ImportError, OSError):
         return False
-    # Of some builds, one that asks which vectors the processor has.
+    # Some builds have one that asks which vectors the processor has.
     name = _update.symbol
     functions[name] = getattr(library, f"{name}_dispatch", functions[name])
     for name, function in functions.items():
@@ -57,9 +57,13 @@ CAN_SUM = IS_COMPILED and _are_found()
 
 @compiled
 def write_floats(
-    vectors: np.ndarray, header: np.ndarray, agreed: np.ndarray, ends: np.ndarray, rooms: np.ndarray
+    vectors: np.ndarray,
+    header: np.ndarray,
+    agreed: np.ndarray,
+    ends: np.ndarray,
+    addresses: np.ndarray,
 ) -> bool:
-    """Payloads of `vectors` float32 `[rows, dim]`, to addresses `[rows]`.
+    """Writes payloads of `vectors` float32 `[rows, dim]` to `addresses` `[rows]`.
 
     What is agreed about row i is `agreed[ends[i]:ends[i + 1]]` uint8.
 
@@ -68,20 +72,20 @@ def write_floats(
     state, highest = _new_state(), np.uint32(0)
     checksum = np.empty(1, np.uint32)
     for row in range(len(vectors)):
-        bits, room = vectors[row].view(np.uint32), rooms[row]
-        _copy(np.uint64(room), np.uint64(header.ctypes.data), np.uint64(len(header)))
+        bits, to = vectors[row].view(np.uint32), addresses[row]
+        _copy(np.uint64(to), np.uint64(header.ctypes.data), np.uint64(len(header)))
         _reset(state)
-        _update(state, np.uint64(room), np.uint64(len(header)))
-        room += len(header)
+        _update(state, np.uint64(to), np.uint64(len(header)))
+        to += len(header)
         for start in range(0, len(bits), _STRIP):
             strip = bits[start : start + _STRIP]
             source, size = np.uint64(strip.ctypes.data), np.uint64(4 * len(strip))
             highest = max(highest, largest(strip))
-            _copy(np.uint64(room), source, size)
+            _copy(np.uint64(to), source, size)
             _update(state, source, size)
-            room += 4 * len(strip)
+            to += 4 * len(strip)
         _close(state, agreed[ends[row] : ends[row + 1]], checksum)
-        _copy(np.uint64(room), np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
+        _copy(np.uint64(to), np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
     _free_state(state)
     return bool(highest < _INFINITE)
 
@@ -108,9 +112,9 @@ def read_floats(
         place += header
         for start in range(0, len(bits), _STRIP):
             strip = bits[start : start + _STRIP]
-            room, size = np.uint64(strip.ctypes.data), np.uint64(4 * len(strip))
-            _copy(room, np.uint64(place), size)
-            _update(state, room, size)
+            to, size = np.uint64(strip.ctypes.data), np.uint64(4 * len(strip))
+            _copy(to, np.uint64(place), size)
+            _update(state, to, size)
             highest = max(highest, largest(strip))
             place += 4 * len(strip)
         _close(state, agreed[ends[row] : ends[row + 1]], checksum)
@@ -127,26 +131,26 @@ def write_parts(
     last: np.ndarray,
     agreed: np.ndarray,
     ends: np.ndarray,
-    rooms: np.ndarray,
+    addresses: np.ndarray,
 ) -> None:
-    """Payloads, headers included, to addresses `[rows]`.
+    """Writes payloads, headers included, to `addresses` `[rows]`.
 
-    Of row i the parts from `last[i]` to before `last[i + 1]`, each of `sizes` bytes at an address of
+    Row i has the parts from `last[i]` to before `last[i + 1]`, each of `sizes` bytes at an address of
     `places`; what is agreed is as in `write_floats`.
     """
     state, checksum = _new_state(), np.empty(1, np.uint32)
-    for row in range(len(rooms)):
-        room = np.uint64(rooms[row])
+    for row in range(len(addresses)):
+        to = np.uint64(addresses[row])
         _reset(state)
         for part in range(last[row], last[row + 1]):
             place, left = np.uint64(places[part]), np.uint64(sizes[part])
             while left > 0:
                 size = min(left, _STRIP_BYTES)
-                _copy(room, place, size)
-                _update(state, room, size)
-                room, place, left = room + size, place + size, left - size
+                _copy(to, place, size)
+                _update(state, to, size)
+                to, place, left = to + size, place + size, left - size
         _close(state, agreed[ends[row] : ends[row + 1]], checksum)
-        _copy(room, np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
+        _copy(to, np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
     _free_state(state)
 
 
@@ -173,6 +177,6 @@ def are_right(
 
 @compiled
 def _close(state: int, agreed: np.ndarray, checksum: np.ndarray) -> None:
-    """The sum, after what is agreed."""
+    """Writes the checksum to `checksum` `[1]`, once what is agreed is part of it."""
     _update(state, np.uint64(agreed.ctypes.data), np.uint64(len(agreed)))
     checksum[0] = np.uint32(_digest(state) & np.uint64(0xFFFFFFFF))

@@ -1,4 +1,4 @@
-"""Gaps as symbols of a small alphabet: one for each, then of those that are too long the next, and so on.
+"""Gaps as symbols of a small alphabet: one for each, then the next of those that are too long, and so on.
 
 A gap of the longest symbol or more has that symbol, and then those of what is left of it.
 """
@@ -44,7 +44,7 @@ def read_gaps(
 ) -> bool:
     """Fills int64 `gaps` from a range coder's words, with arguments and result of `read_symbols`.
 
-    Reading ends when the sum of the gaps has reached `limit`: they are no true ones.
+    Reading ends when the sum of the gaps has reached `limit`, which that of true ones does not.
     """
     if not read_symbols(words, state, cumulative, first, gaps):
         return False

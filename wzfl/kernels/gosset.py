@@ -78,7 +78,7 @@ def unfold_row(
 
 @compiled
 def point_of(label: np.ndarray, point: np.ndarray) -> None:
-    """The combination of basis vectors with these coefficients."""
+    """Fills `point` with the combination of basis vectors whose coefficients are `label`."""
     half = np.float64(label[7]) / 2
     point[0] = 2 * np.float64(label[0]) - np.float64(label[1]) + half
     for index in range(1, 6):
@@ -89,7 +89,7 @@ def point_of(label: np.ndarray, point: np.ndarray) -> None:
 
 @compiled
 def label_of(point: np.ndarray, label: np.ndarray) -> None:
-    """The inverse of `point_of`."""
+    """Fills `label` with the coefficients that `point_of` takes to `point`."""
     half = point[7]
     label[7] = 2 * half
     label[6] = point[6] - half
@@ -100,7 +100,7 @@ def label_of(point: np.ndarray, label: np.ndarray) -> None:
 
 @compiled
 def nearest(place: np.ndarray, point: np.ndarray) -> None:
-    """The point nearest to a place: that of the even integers' lattice D8, or of D8 + 1/2.
+    """Fills `point` with the lattice point nearest to `place`: one of D8 (an even sum) or of D8 + 1/2.
 
     Source: Conway & Sloane, IEEE Trans. IT 28(2), 1982.
     """
@@ -112,7 +112,7 @@ def nearest(place: np.ndarray, point: np.ndarray) -> None:
 
 @compiled
 def _nearest_even(place: np.ndarray, shift: float, point: np.ndarray) -> float:
-    """The nearest integers with an even sum, plus `shift`; returns the squared distance."""
+    """Fills `point` with the nearest integers of even sum plus `shift`; returns the squared distance."""
     worst, total, distance = 0, 0.0, 0.0
     for index in range(_SIZE):
         point[index] = np.floor(place[index] - shift + 0.5)
@@ -129,12 +129,13 @@ def _nearest_even(place: np.ndarray, shift: float, point: np.ndarray) -> float:
 
 @compiled
 def _add(turns: np.ndarray, sums: np.ndarray) -> None:
+    """Adds one point's coordinates, modulo 256, to the four `sums` in turn."""
     for index in range(_SIZE):
         sums[index % 4] += turns[index] - np.floor(turns[index] * 2.0**-8) * 2.0**8
 
 
 @compiled
 def nearest_rows(places: np.ndarray, points: np.ndarray) -> None:
-    """`nearest` of each row of float64 `[n, 8]`."""
+    """Fills the rows of `points` with the lattice points nearest to those of float64 `places` `[n, 8]`."""
     for row in range(len(places)):
         nearest(places[row], points[row])

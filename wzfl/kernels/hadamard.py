@@ -74,7 +74,7 @@ def _transform(values: np.ndarray, lanes: int, factor: np.float32) -> None:
 
 @compiled
 def _transform_nearby(values: np.ndarray, lanes: int, factor: np.float32) -> None:
-    """The same of a part that fits the third cache."""
+    """Does what `_transform` does, for a part that fits the third cache."""
     size = _sweeps(values, len(values), lanes, _L2)
     for start in range(0, len(values), size):
         part = values[start : start + size]
@@ -85,7 +85,7 @@ def _transform_nearby(values: np.ndarray, lanes: int, factor: np.float32) -> Non
 
 @compiled
 def _sweeps(values: np.ndarray, size: int, lanes: int, fits: int) -> int:
-    """Three stages at a time, until independent parts fit a cache or are short; their size."""
+    """Takes three stages at a time until independent parts fit a cache or are short; returns their size."""
     while size > fits and size >= 8 * lanes:
         for start in range(0, len(values), size):
             _three_stages(values[start : start + size])
@@ -122,23 +122,23 @@ def _stretches(
 
 @compiled
 def _transform_alone(values: np.ndarray, factor: np.float32) -> None:
-    """`_transform` of one lane: as a matrix, along one axis and then, turned, along the other.
+    """Transforms one lane as a matrix: along one axis and then, transposed, along the other.
 
     Neighbours in memory would have to be added to each other, which no vector instruction does.
     """
     columns = 1
     while columns * columns < len(values):
         columns *= 2
-    rows, turned = len(values) // columns, np.empty_like(values)
+    rows, transposed = len(values) // columns, np.empty_like(values)
     _transform(values, columns, np.float32(1))
-    _turn(values, columns, turned)
-    _transform(turned, rows, factor)
-    _turn(turned, rows, values)
+    _transpose(values, columns, transposed)
+    _transform(transposed, rows, factor)
+    _transpose(transposed, rows, values)
 
 
 @compiled
-def _turn(values: np.ndarray, columns: int, out: np.ndarray) -> None:
-    """Transposes `[rows, columns]`, flat."""
+def _transpose(values: np.ndarray, columns: int, out: np.ndarray) -> None:
+    """Fills flat `out` with the transpose of `[rows, columns]`, flat as well."""
     rows = len(values) // columns
     for column in range(columns):
         for row in range(rows):
@@ -181,7 +181,7 @@ def _swap_rest(values: np.ndarray, places: np.ndarray) -> None:
 
 @compiled
 def _three_stages(values: np.ndarray) -> None:
-    """Butterflies at distance n/2, n/4, then n/8, of n values."""
+    """Takes the butterflies at distance n/2, n/4, then n/8, of n values, in place."""
     n = len(values) // 8
     v0, v1, v2, v3 = values[:n], values[n : 2 * n], values[2 * n : 3 * n], values[3 * n : 4 * n]
     v4, v5, v6, v7 = (
@@ -201,7 +201,7 @@ def _three_stages(values: np.ndarray) -> None:
 
 @compiled
 def _two_stages(values: np.ndarray) -> None:
-    """Butterflies at distance n/2, then n/4, of n values."""
+    """Takes the butterflies at distance n/2, then n/4, of n values, in place."""
     quarter = len(values) // 4
     first, second = values[:quarter], values[quarter : 2 * quarter]
     third, fourth = values[2 * quarter : 3 * quarter], values[3 * quarter :]
@@ -214,7 +214,7 @@ def _two_stages(values: np.ndarray) -> None:
 
 @compiled
 def _finish(values: np.ndarray, lanes: int, factor: np.float32) -> None:
-    """All remaining butterflies of a part that fits the first cache, then the factor."""
+    """Takes all remaining butterflies of a part that fits the first cache, then multiplies by the factor."""
     size = len(values)
     while size >= 8 * lanes:
         for start in range(0, len(values), size):

@@ -9,7 +9,7 @@ _STRIP = 1024  # sums side by side, which stay in the first cache; a power of tw
 
 @compiled
 def energy_rows(values: np.ndarray) -> np.ndarray:
-    """Sums of squares, float64."""
+    """Sum of squares of each row, float64 `[rows]`."""
     sums, energies = np.empty(_STRIP), np.empty(len(values))
     for row in range(len(values)):
         sums[:] = 0
@@ -24,7 +24,7 @@ def energy_rows(values: np.ndarray) -> np.ndarray:
 
 @compiled
 def distance_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared distances, float64."""
+    """Squared distance between the rows of `left` and `right`, float64 `[rows]`."""
     sums, distances = np.empty(_STRIP), np.empty(len(left))
     for row in range(len(left)):
         sums[:] = 0
@@ -39,7 +39,7 @@ def distance_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 @compiled
 def added(sums: np.ndarray) -> float:
-    """Their sum, by halves, in place; a power of two of them."""
+    """Adds up a power of two of numbers by halves, in place; returns their sum."""
     half = len(sums) // 2
     while half:
         for index in range(half):
@@ -50,7 +50,7 @@ def added(sums: np.ndarray) -> float:
 
 @compiled
 def largest_rows(values: np.ndarray) -> np.ndarray:
-    """Largest magnitudes, float32."""
+    """Largest magnitude in each row, float32 `[rows]`."""
     magnitudes = np.zeros(len(values), np.float32)
     for row in range(len(values)):
         magnitudes.view(np.uint32)[row] = largest(values[row].view(np.uint32))
@@ -74,5 +74,5 @@ def largest(bits: np.ndarray) -> np.uint32:
 
 @compiled
 def magnitude(bits: np.uint32) -> np.uint32:
-    """Without the sign."""
+    """The bits of a float32 without its sign."""
     return np.uint32(bits & np.uint32(0x7FFFFFFF))

@@ -15,7 +15,8 @@ _LINEAR, _SQUARE = np.float32(0.0906377), np.float32(0.0136833)  # of `_inverse_
 def transform(bits: np.ndarray, lanes: int = 1) -> None:
     """Multiplies uint8 `bits` `[2**m]` by the m-fold Kronecker power of [[1, 0], [1, 1]], in place.
 
-    Or `[2**m, lanes]`, flat, each lane apart. It is its own inverse.
+    With several lanes, `bits` are `[2**m, lanes]`, flat, and each lane is transformed apart. The transform is
+    its own inverse.
     """
     if lanes > 1 or len(bits) < 32:
         _transform_from(bits, lanes)
@@ -32,7 +33,7 @@ def transform(bits: np.ndarray, lanes: int = 1) -> None:
 
 @compiled
 def _transform_from(values: np.ndarray, half: int) -> None:
-    """The factors of the transform from that at distance `half` on, of parts that fit a cache first."""
+    """Applies the factors of the transform from distance `half` on, to parts that fit a cache first."""
     size = half
     while size < len(values) and size < _CACHED:
         size *= 2
@@ -43,7 +44,7 @@ def _transform_from(values: np.ndarray, half: int) -> None:
 
 @compiled
 def _factors(values: np.ndarray, half: int) -> None:
-    """Those from distance `half` on, two at a time."""
+    """Applies the factors from distance `half` on, two at a time."""
     while 4 * half <= len(values):
         for start in range(0, len(values), 4 * half):
             part = values[start : start + 4 * half]
@@ -108,7 +109,7 @@ def decode(
 
 @compiled
 def _halves(ratios: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the ratios of a part of 2 * `width`, the first and the second half, and room for those of a half."""
+    """First and second half of the ratios of a part of 2 * `width`, and scratch for those of a half."""
     end = len(ratios)
     return (
         ratios[end - 4 * width : end - 3 * width],
@@ -138,6 +139,7 @@ def _sum(lefts: np.ndarray, rights: np.ndarray, out: np.ndarray, sums: np.ndarra
 
 @compiled
 def _join(first: np.ndarray, second: np.ndarray) -> None:
+    """Replaces the first half of some bits by the sums of both halves."""
     for index in range(len(first)):
         first[index] ^= second[index]
 
@@ -158,7 +160,7 @@ def _decide(
     doubtful: np.ndarray,
     margins: np.ndarray,
 ) -> None:
-    """Fills `bits` with the likelier ones, all of a part of which nothing is known."""
+    """Fills `bits`, those of a part of which nothing is known, with the likelier ones."""
     closest, limit, places = np.float32(np.inf), np.float32(0), len(bits) // lanes
     for index in range(len(bits)):
         bits[index] = ratios[index] < 0
@@ -179,6 +181,7 @@ def _decide(
 
 @compiled
 def _insert(margin: float, place: int, margins: np.ndarray, doubtful: np.ndarray) -> None:
+    """Inserts a decision among the closest, in order; the last of them drops out."""
     index = len(margins) - 1
     while index > 0 and margin < margins[index - 1]:
         margins[index], doubtful[index] = margins[index - 1], doubtful[index - 1]
@@ -237,7 +240,7 @@ def look_up_ratios(
 
 @compiled
 def spread(means: np.ndarray, dual: np.ndarray, lowest: float, per_unit: float) -> None:
-    """From the reliabilities of bits to those of their transform's, in place; float64 `[2**m]`.
+    """Turns the reliabilities of bits, float64 `[2**m]`, into those of their transform, in place.
 
     A reliability is the log of the mean log-likelihood ratio of a Gaussian channel; `dual` at places
     `lowest` + index / `per_unit` is that of the channel whose capacity is this one's entropy.
@@ -261,6 +264,7 @@ def spread(means: np.ndarray, dual: np.ndarray, lowest: float, per_unit: float) 
 
 @compiled
 def _interpolate(table: np.ndarray, lowest: float, per_unit: float, x: float) -> float:
+    """The table's function at `x`, linear between its entries; its end where `x` is beyond."""
     place = min(max((x - lowest) * per_unit, 0.0), len(table) - 1.0)
     index = min(int(place), len(table) - 2)
     return table[index] + (place - index) * (table[index + 1] - table[index])

@@ -1,4 +1,4 @@
-"""Quantizers of one vector: float32 coordinates to small symbols, and back."""
+"""Quantizers of one vector, from float32 coordinates to small symbols and back."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def fold_row(
     symbols: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Symbols are floor(values / cell + noise) modulo 2**bits.
+    """Fills `symbols` with floor(values / cell + noise) modulo 2**bits.
 
     Adds the block numbers of the first `covered` coordinates, modulo 256, to the four `sums` in turn.
     """
@@ -49,7 +49,7 @@ def unfold_row(
     residuals: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Residuals are the distances from `expected` to the nearest of (symbols + middle - noise) * cell.
+    """Fills `residuals` with the distances from `expected` to the nearest (symbols + middle - noise) * cell.
 
     Nearest modulo 2**bits cells. Adds block numbers to `sums` as `fold_row` does.
     """
@@ -90,9 +90,9 @@ def nearest_row(
     boundaries: np.ndarray,
     symbols: np.ndarray,
 ) -> tuple[float, float]:
-    """Symbols count the 2**bits - 1 boundaries below values / deviation; their centroids are c.
+    """Fills `symbols` with how many of 2**bits - 1 boundaries are below values / deviation.
 
-    Returns sum(values * c) and sum(c * c).
+    Returns sum(values * c) and sum(c * c), where c are the symbols' centroids.
     """
     limits = _limits(boundaries, deviation)
     passed, products, squares = np.empty(_STRIP, np.int32), np.zeros(_STRIP), np.zeros(_STRIP)
@@ -110,9 +110,9 @@ def nearest_row(
 
 @compiled
 def _limits(boundaries: np.ndarray, deviation: float) -> np.ndarray:
-    """For each boundary the lowest float32 that is above it once divided by `deviation`.
+    """The lowest float32 above each boundary once divided by `deviation`.
 
-    And infinity, up to a multiple of `_AT_ONCE`.
+    They are filled up with infinity to a multiple of `_AT_ONCE`.
     """
     limits = np.full(-(-len(boundaries) // _AT_ONCE) * _AT_ONCE, np.inf, np.float32)
     for number in range(len(boundaries)):
@@ -149,7 +149,10 @@ def levels_row(
     norms: np.ndarray,
     symbols: np.ndarray,
 ) -> None:
-    """Symbols are floor(levels * values / norm + noise) + levels, the norm a bucket's largest magnitude."""
+    """Fills `symbols` with floor(levels * values / norm + noise) + levels.
+
+    The norm is a bucket's largest magnitude, and goes to `norms`.
+    """
     for number in range(len(norms)):
         start = number * bucket
         part, offsets = values[start : start + bucket], noise[start : start + bucket]

@@ -1,4 +1,4 @@
-"""The range coder of the `constriction` library, which gives Python's lock away meanwhile.
+"""The range coder of the `constriction` library, without holding Python's lock.
 
 The library's own holds the lock and takes about twice as long. Words are 32 bits, the state 64, and
 probabilities 24.
@@ -10,25 +10,24 @@ import numpy as np
 
 from wzfl.kernels import compiled
 
-PRECISION, LOOKUP = 24, 12  # bits of probabilities, and those by which symbols are looked up
-
-LAST_WORDS = 2  # of an encoder's state, after the symbols
-
-_LEAST = np.uint64(1 << 32)  # a range below takes in another word
+# Bits of probabilities, and how many of them symbols are looked up by.
+PRECISION, LOOKUP = 24, 12
+# Words that an encoder's state takes after the symbols, at most.
+LAST_WORDS = 2
+# A range below this takes in another word.
+_LEAST = np.uint64(1 << 32)
 _WORD, _FULL = np.uint64(32), np.uint32(2**32 - 1)
 
 
 @compiled
 def write_symbols(symbols: np.ndarray, cumulative: np.ndarray, words: np.ndarray) -> int:
-    """Fills uint32 `words` with at least one `symbols`, and says how many it takes.
+    """Fills uint32 `words` with `symbols`, at least one, and returns how many words they take.
 
-    At most one for each symbol, and `LAST_WORDS`.
+    These are at most one for each symbol, and `LAST_WORDS`.
     """
     lower, width, written = np.uint64(0), np.uint64(2**64 - 1), 0
-    first, held = (
-        np.uint32(0),
-        0,
-    )  # words that wait, as a carry may reach them: after the first, full ones
+    # Words that wait, as a carry may reach them: `first`, and then full ones, `held` in all.
+    first, held = np.uint32(0), 0
     for symbol in symbols:
         scale, before = width >> np.uint64(PRECISION), lower
         lower += scale * cumulative[symbol]
@@ -59,7 +58,7 @@ def write_symbols(symbols: np.ndarray, cumulative: np.ndarray, words: np.ndarray
 
 @compiled
 def _release(first: np.uint32, held: int, carry: bool, words: np.ndarray, written: int) -> int:
-    """Writes the words that wait, and says how many there are then."""
+    """Writes the words that wait, and returns how many are written then."""
     words[written] = first + np.uint32(carry)
     for place in range(written + 1, written + held):
         words[place] = 0 if carry else _FULL
@@ -74,7 +73,7 @@ def read_symbols(
     first: np.ndarray,
     symbols: np.ndarray,
 ) -> bool:
-    """Fills `symbols` int64 with the next of `words` uint32; False if these are of no such symbols.
+    """Fills `symbols` int64 with the next ones in `words` uint32; returns False if there are no such symbols.
 
     `state` uint64 is lower end, range, point, and how many words were read; see `start`. Probabilities whose
     highest bits are b begin with the symbol `first[b]`.

@@ -46,7 +46,7 @@ def top_row(bits: np.ndarray, count: int, positions: np.ndarray) -> None:
 
 @compiled
 def _probably_below(bits: np.ndarray, count: int) -> np.uint32:
-    """A magnitude that more than `count` are likely to reach, by a sample; 0 where that is of no use."""
+    """A magnitude that more than `count` are likely to reach, by a sample; 0 if a sample is of no use."""
     step = len(bits) // _SAMPLE
     wanted = count / len(bits) * _SAMPLE
     rank = int(wanted + 4 * np.sqrt(wanted) + 8)
@@ -61,7 +61,7 @@ def _probably_below(bits: np.ndarray, count: int) -> np.uint32:
 
 @compiled
 def _above(bits: np.ndarray, bound: np.uint32, places: np.ndarray) -> int:
-    """Writes the places of magnitudes of at least `bound` into `places`, and says how many they are."""
+    """Writes the places of magnitudes of at least `bound` into `places`; returns how many they are."""
     found = 0
     for place in range(len(bits)):
         places[found] = place  # the next one's, if this is too small

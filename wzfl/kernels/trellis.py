@@ -66,7 +66,10 @@ def _forward(places: np.ndarray, parities: np.ndarray) -> int:
 
 @compiled
 def _squared(place: float, subset: int) -> float:
-    """Distance to the nearest of every second number, or half; in units of two, a quarter of `subset` off."""
+    """Squared distance from `place` to the nearest point of a subset, in units of two.
+
+    A subset's points are two apart and begin at half of `subset`.
+    """
     error = place / 2 - subset / 4
     error -= np.floor(error + 0.5)
     return error * error
