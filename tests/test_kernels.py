@@ -11,7 +11,7 @@ import payloads
 import pytest
 import torch
 
-from wzfl.compressors import eden, gosset, modulo, posterior, qsgd, topk
+from wzfl.compressors import e8, eden, modulo, posterior, qsgd, topk
 from wzfl.compressors.allocation import in_order
 from wzfl.compressors.values import restored, restored_with_torch
 from wzfl.kernels import compiled
@@ -175,14 +175,14 @@ def computed_on(device):
     public = Public(1, 2, (4, 9), scale=torch.ones(2))
     object.__setattr__(public, "scale", public.scale.to(device))  # it would look at its values
     noise = public.uniform("rounding", 40)
-    cubes, gossets = (each.fold(ones, noise, cell, 2, 16) for each in (modulo, gosset))
+    cubes, eights = (each.fold(ones, noise, cell, 2, 16) for each in (modulo, e8))
     symbols, found = ones.to(torch.uint8), torch.empty_like(ones)
     eden.lookup(symbols, torch.ones(2, 4, device=device), found)
     return [
         *(noise, public.signs("signs", 40), rotate(ones, public), rotate_back(ones, public)),
         *(energies(ones), squared_distances(ones, ones), largest_magnitudes(ones)),
         *(*cubes, *modulo.unfold(cubes[0], noise, ones, cell, 2, 16)),
-        *(*gossets, *gosset.unfold(gossets[0], noise, ones, cell, 2, 16)),
+        *(*eights, *e8.unfold(eights[0], noise, ones, cell, 2, 16)),
         *(*eden.nearest(ones, cell, 2), *qsgd.rounded(ones, noise, 16, 7), found),
         restored(symbols, torch.ones(2, 3, device=device), 16, 7),
     ]

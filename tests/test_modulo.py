@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from wzfl.compressors import modulo, posterior
-from wzfl.compressors.cells import Cubes, Gosset, Trellised
+from wzfl.compressors.cells import E8, Scalar, TrellisCoded
 from wzfl.compressors.posterior import posterior_mean
 from wzfl.compressors.wyner_ziv import WynerZiv
 from wzfl.public import Public
@@ -158,19 +158,19 @@ def test_a_posterior_mean_far_beyond_the_plan_is_decoded():
     assert float((decoded - updates).square().mean()) == pytest.approx(cell**2 / 12, rel=0.05)
 
 
-def test_cubes_reach_as_far_as_is_trusted_or_best():
-    assert Cubes("dither", 3.5, "plain").reach(2) == 3.5
+def test_a_scalar_quantizer_reaches_as_far_as_is_set_or_best():
+    assert Scalar("dither", 3.5, "plain").reach_of(2) == 3.5
     for rounding, estimator in (("dither", "plain"), ("stochastic", "plain"), ("dither", "wiener")):
-        cubes = Cubes(rounding, None, estimator)
+        scalar = Scalar(rounding, None, estimator)
         reach = best_reach(8, rounding, estimator)
-        assert cubes.reach(3) == reach
-        assert cubes.step(3) == modulo_step(8, reach, rounding)
-        assert cubes.moments(3, 0.7) == modulo_moments(8, reach, rounding, 0.7)
-        assert cubes.moments(3) == modulo_moments(8, reach, rounding, 1.0)
+        assert scalar.reach_of(3) == reach
+        assert scalar.step(3) == modulo_step(8, reach, rounding)
+        assert scalar.moments(3, 0.7) == modulo_moments(8, reach, rounding, 0.7)
+        assert scalar.moments(3) == modulo_moments(8, reach, rounding, 1.0)
 
 
 def test_finer_cells_have_moments_nearer_to_the_residual_s():
-    for cells in (Gosset(), Trellised(), Cubes("dither", None, "plain")):
+    for cells in (E8(), TrellisCoded(), Scalar("dither", None, "plain")):
         energies = [cells.moments(bits, 0.9).energy for bits in (1, 4, 8)]
         assert energies == sorted(energies, reverse=True)
         assert energies[-1] == pytest.approx(0.81, rel=1e-3)

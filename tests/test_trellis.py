@@ -9,7 +9,7 @@ import wzfl
 from wzfl import InputError
 from wzfl.compressors import trellis
 from wzfl.compressors.bit_planes import Quantizer, design
-from wzfl.compressors.cells import Trellised
+from wzfl.compressors.cells import TrellisCoded
 from wzfl.compressors.slepian_wolf import SlepianWolf
 from wzfl.compressors.slepian_wolf_trellis import SlepianWolfTrellis
 from wzfl.compressors.wyner_ziv_trellis import WynerZivTrellis
@@ -104,7 +104,7 @@ def test_symbols_along_a_trellis_err_less_than_in_cubes(bits, gap):
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_the_steps_are_those_of_least_error(bits):
-    cells = Trellised()
+    cells = TrellisCoded()
 
     def error(factor):
         step = factor * cells.step(bits)

@@ -45,7 +45,7 @@ def test_the_error_is_the_predicted_one_and_never_below_the_limit(bits, rounding
         payloads = compressor.encode(updates, public)
         errors.append((compressor.decode(payloads, side, public) - updates).square().mean())
     error = float(torch.stack(errors).mean())
-    expected = modulo_distortion(2**bits, compressor._cubes.reach(bits), rounding) * scale**2
+    expected = modulo_distortion(2**bits, compressor._scalar.reach_of(bits), rounding) * scale**2
     # Rare overflows make it vary by up to 4 % from round to round.
     assert error == pytest.approx(expected, rel=4 * 0.04 / ROUNDS**0.5)
     rate = 8 * len(payloads[0]) / DIM

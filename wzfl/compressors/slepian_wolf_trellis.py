@@ -1,4 +1,4 @@
-"""Slepian-Wolf coded quantization along a trellis."""
+"""Slepian-Wolf coded, trellis-coded quantization."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from wzfl.compressors.slepian_wolf import SlepianWolf
 
 @dataclass(frozen=True)
 class SlepianWolfTrellis(SlepianWolf):
-    """`SlepianWolf`, with cell numbers on the path of an eight-state trellis that is nearest.
+    """`SlepianWolf` with trellis-coded quantization (TCQ), on the nearest path of an eight-state trellis.
 
     The path takes one bit per coordinate, sent as it is; given it, what is left of the numbers is coded as
     that of numbers rounded one by one. The error is 1.08 dB less for the same bits where bits are many. Below

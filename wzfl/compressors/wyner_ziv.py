@@ -11,7 +11,7 @@ from torch import Tensor
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors import planned_scale, posterior
 from wzfl.compressors.allocation import Allocation, length
-from wzfl.compressors.cells import Cells, Cubes
+from wzfl.compressors.cells import Cells, Scalar
 from wzfl.compressors.envelope import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -224,14 +224,14 @@ class WynerZiv:
             return residual
         if self.estimator == "wiener":
             return residual.mul_(_wiener_factor(bits, cells))
-        assert isinstance(cells, Cubes)
-        return posterior.estimates(residual, scale, 2**bits, cells.reach(bits))
+        assert isinstance(cells, Scalar)
+        return posterior.estimates(residual, scale, 2**bits, cells.reach_of(bits))
 
     def _energy(self, bits: int, cells: Cells, residual: float) -> float:
         """E of the squared estimate of a residual N(0, residual**2), in units of the scale's square."""
         if self.estimator == "posterior_mean":
-            assert isinstance(cells, Cubes)
-            return posterior_energy(2**bits, cells.reach(bits), residual)
+            assert isinstance(cells, Scalar)
+            return posterior_energy(2**bits, cells.reach_of(bits), residual)
         energy = cells.moments(bits, residual).energy
         if self.estimator == "wiener":
             return energy * _wiener_factor(bits, cells) ** 2
@@ -246,8 +246,8 @@ class WynerZiv:
             factor = (planned / norms).clamp_max(1).float()
         return residual * torch.where(failed, factor, 1)[:, None]
 
-    def _check_no_cubes(self) -> None:
-        """Raises `InputError` where settings are of cubes, for codes with other cells."""
+    def _check_no_scalar_settings(self) -> None:
+        """Raises `InputError` where settings are of scalar quantization, for codes with other cells."""
         fixed = (self.rounding, self.reach, self.rotation) == ("dither", None, True)
         if not fixed or self.estimator == "posterior_mean":
             raise InputError(
@@ -260,7 +260,7 @@ class WynerZiv:
 
     def _parts(self, allocation: Allocation) -> list[tuple[int, slice, Cells]]:
         """What is sent: bits per symbol, of which coordinates, in which cells."""
-        return [(bits, columns, self._cubes) for bits, columns in allocation.widths]
+        return [(bits, columns, self._scalar) for bits, columns in allocation.widths]
 
     def _rotate(self, vectors: Tensor, public: Public) -> Tensor:
         return rotate(vectors, public) if self.rotation else vectors.float()
@@ -275,14 +275,14 @@ class WynerZiv:
         if self.rotation:
             return rms(rotated[rows])
         widths = self._allocation(rotated.shape[1]).widths
-        reach = min(self._cubes.reach(bits) for bits, _ in widths)
+        reach = min(self._scalar.reach_of(bits) for bits, _ in widths)
         largest = rotated[rows].abs().amax(dim=1)
         scale = largest / torch.full_like(largest, reach)  # a GPU divides by a number less exactly
         return scale * (1 + 2.0**-22)  # for the largest to lie within, however this was rounded
 
     @property
-    def _cubes(self) -> Cubes:
-        return Cubes(self.rounding, self.reach, self.estimator)
+    def _scalar(self) -> Scalar:
+        return Scalar(self.rounding, self.reach, self.estimator)
 
 
 def _cell(bits: int, cells: Cells, scale: Tensor) -> Tensor:

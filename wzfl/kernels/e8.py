@@ -1,4 +1,4 @@
-"""Rounding to points of the Gosset lattice E8, modulo a multiple of it.
+"""Rounding to points of the lattice E8, modulo a multiple of it.
 
 Eight coordinates at a time. Labels are coordinates in the basis (2, 0, ...), (-1, 1, 0, ...), (0, -1, 1, 0,
 ...), ..., (1/2, ..., 1/2), of Conway & Sloane, "Sphere Packings, Lattices and Groups", chapter 4.

@@ -7,10 +7,10 @@ from scipy.optimize import minimize_scalar
 
 import wzfl
 from wzfl import InputError
-from wzfl.compressors import gosset
-from wzfl.compressors.cells import Gosset, gosset_moments
+from wzfl.compressors import e8
+from wzfl.compressors.cells import E8, e8_moments
 from wzfl.compressors.wyner_ziv_e8 import WynerZivE8
-from wzfl.kernels import gosset as kernel
+from wzfl.kernels import e8 as kernel
 from wzfl.public import Public
 from wzfl.theory import gap_db
 
@@ -82,13 +82,13 @@ def test_the_compiled_loops_are_what_torch_does(bits):
     values = gaussian(0, dim=800, clients=3) * torch.tensor([[1.0], [1e-3], [100.0]])
     noise = planned(1.0, clients=3).uniform("rounding", 800)
     cell = torch.tensor([0.3, 1e-60, 20.0], dtype=torch.float64)
-    symbols, sums = gosset.fold(values, noise, cell, bits, 400)
-    expected, expected_sums = gosset.fold_with_torch(values, noise, cell, bits, 400)
+    symbols, sums = e8.fold(values, noise, cell, bits, 400)
+    expected, expected_sums = e8.fold_with_torch(values, noise, cell, bits, 400)
     assert torch.equal(symbols.int(), expected)
     assert torch.equal(sums, expected_sums)
     side = values + 0.1
-    ours = gosset.unfold(symbols, noise, side, cell, bits, 400)
-    theirs = gosset.unfold_with_torch(symbols, noise, side, cell, bits, 400)
+    ours = e8.unfold(symbols, noise, side, cell, bits, 400)
+    theirs = e8.unfold_with_torch(symbols, noise, side, cell, bits, 400)
     for got, wanted in zip(ours, theirs, strict=True):
         assert torch.equal(got, wanted)
 
@@ -96,10 +96,10 @@ def test_the_compiled_loops_are_what_torch_does(bits):
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_steps_are_those_of_least_error(bits):
     def error(step):
-        energy, correlation, _ = gosset_moments(bits, float(step), 1.0)
+        energy, correlation, _ = e8_moments(bits, float(step), 1.0)
         return energy - 2 * correlation
 
-    step = Gosset().step(bits)
+    step = E8().step(bits)
     best = minimize_scalar(error, bounds=(step / 2, 2 * step), method="bounded").fun
     assert 1 + error(step) == pytest.approx(1 + best, rel=0.04)  # of what is drawn
 

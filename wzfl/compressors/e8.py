@@ -1,11 +1,11 @@
-"""Rounding to the Gosset lattice E8, modulo a multiple of it: `modulo`, eight coordinates at once."""
+"""Rounding to the lattice E8, modulo a multiple of it: `modulo`, eight coordinates at once."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from wzfl.compressors.modulo import SUMS, sums
-from wzfl.kernels import gosset as kernel
+from wzfl.kernels import e8 as kernel
 
 SIZE = 8
 
