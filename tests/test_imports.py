@@ -25,7 +25,7 @@ FOUNDATION = {
     "norms",
     "residual_model",
     "threads",
-    "memory",
+    "byte_strings",
     "host",
     "kernels",
     "gpu",

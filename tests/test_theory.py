@@ -12,7 +12,6 @@ from wzfl.theory import (
     modulo_distortion,
     modulo_moments,
     modulo_step,
-    rmq_reach,
     wyner_ziv_limit,
 )
 
@@ -71,10 +70,6 @@ def test_distortion_by_another_integration():
 
     expected, _ = quad(error, -cell / 2, cell / 2)
     assert modulo_distortion(levels, reach, "dither") == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_published_preset():
-    assert rmq_reach(10**0.5) == pytest.approx(2.628, abs=5e-4)
 
 
 def test_moments_by_simulation():

@@ -97,7 +97,7 @@ def test_symbols_along_a_trellis_err_less_than_in_cubes(bits, gap):
         public = planned(0.1, clients=8)
         payloads = compressor.encode(updates, public)
         error = (compressor.decode(payloads, side, public) - updates).square().mean()
-        gaps[name] = gap_db(float(error), 8 * len(payloads[0]) / DIM, 0.01)
+        gaps[name] = gap_db(float(error) / 0.01, 8 * len(payloads[0]) / DIM)
     assert 0 < gaps["wyner_ziv_trellis"] < gap
     assert gaps["wyner_ziv_trellis"] + 0.7 < gaps["wyner_ziv"]
 

@@ -13,12 +13,10 @@ from wzfl.errors import PayloadError
 from wzfl.kernels import range_coder
 from wzfl.kernels.gaps import in_symbols, read_gaps
 
-_SYMBOLS_PER_MEAN = (
-    8  # gaps up to this many times the mean get a symbol of their own; 0.03 % are longer
-)
-_COARSE = (
-    64  # the mean gap in units of the coded part; the bits below it are uniform, and sent as such
-)
+# Gaps up to this many times the mean get a symbol of their own; 0.03 % are longer.
+_SYMBOLS_PER_MEAN = 8
+# The mean gap in units of the coded part; the bits below it are uniform, and sent as such.
+_COARSE = 64
 
 
 def encode_positions(positions: np.ndarray, length: int) -> bytes:

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wzfl.byte_strings import addresses, new_string
 from wzfl.frame import CHECKSUM_BYTES, OVERHEAD_BYTES, header
 from wzfl.host import Arrivals, to_host
 from wzfl.kernels.frames import CAN_SUM, are_right, read_floats, write_floats, write_parts
-from wzfl.memory import addresses, new_string
 from wzfl.threads import in_threads, runs
 
 Result = TypeVar("Result")

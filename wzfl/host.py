@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.memory import as_tensor
+from wzfl.byte_strings import as_tensor
 from wzfl.threads import runs
 
 _AT_ONCE = 2**21  # bytes: a copy takes as long to start as half a megabyte to travel

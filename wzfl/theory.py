@@ -18,18 +18,9 @@ def wyner_ziv_limit(bits: float, variance: float = 1.0) -> float:
     return variance * 2.0 ** (-2.0 * bits)
 
 
-def gap_db(error: float, bits: float, variance: float = 1.0) -> float:
-    """How far a measured error per coordinate is above `wyner_ziv_limit`, in dB."""
-    return 10 * log10(error / wyner_ziv_limit(bits, variance))
-
-
-def rmq_reach(distance_ratio: float) -> float:
-    """The reach of the published rotated modulo quantizer, in units of the residual's RMS.
-
-    Its trusted distance per coordinate is sqrt(6 (D**2/dim) ln(D/delta)) for a residual of norm D, with
-    `distance_ratio` = D/delta. Source: Mayekar, Suresh, Tyagi, "Wyner-Ziv Estimators" (AISTATS 2021).
-    """
-    return sqrt(6 * log(distance_ratio))
+def gap_db(error: float, bits: float) -> float:
+    """How far a measured error per coordinate, over the variance, is above `wyner_ziv_limit`, in dB."""
+    return 10 * log10(error / wyner_ziv_limit(bits))
 
 
 def modulo_step(levels: int, reach: float, rounding: str) -> float:
@@ -88,7 +79,7 @@ def folded_moments(period: float, rounding: float, residual: float = 1.0) -> Mom
     deviation = sqrt(variance)
     blocks = np.arange(-8, 9)
     lower, upper = (blocks - 0.5) * period / deviation, (blocks + 0.5) * period / deviation
-    chance = between(lower, upper)
+    chance = normal_probability(lower, upper)
     first = deviation * (_gaussian(lower) - _gaussian(upper))  # E[distance; that block]
     second = variance * (chance + lower * _gaussian(lower) - upper * _gaussian(upper))
     away = blocks * period
@@ -105,8 +96,8 @@ def posterior_energy(levels: int, reach: float, residual: float = 1.0) -> float:
     offset = (np.arange(4096) + 0.5) / 4096 * period - period / 2
     middle = offset + np.arange(-8, 9)[:, None] * period
     lower, upper = middle - cell / 2, middle + cell / 2
-    mean = (_gaussian(lower) - _gaussian(upper)).sum(0) / between(lower, upper).sum(0)
-    density = between(lower / residual, upper / residual).sum(0) / cell
+    mean = (_gaussian(lower) - _gaussian(upper)).sum(0) / normal_probability(lower, upper).sum(0)
+    density = normal_probability(lower / residual, upper / residual).sum(0) / cell
     return float((density * mean**2).mean() * period)
 
 
@@ -148,7 +139,7 @@ def lloyd_max(bits: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(2000):
         boundaries = (centroids[1:] + centroids[:-1]) / 2
         edges = np.concatenate([[-np.inf], boundaries, [np.inf]])
-        chance = between(edges[:-1], edges[1:])
+        chance = normal_probability(edges[:-1], edges[1:])
         centroids = (_gaussian(edges[:-1]) - _gaussian(edges[1:])) / chance
     return centroids, (centroids[1:] + centroids[:-1]) / 2
 
@@ -158,7 +149,7 @@ def lloyd_max_distortion(bits: int) -> float:
     """Mean squared error of `lloyd_max` for N(0, 1)."""
     centroids, boundaries = lloyd_max(bits)
     edges = np.concatenate([[-np.inf], boundaries, [np.inf]])
-    chance = between(edges[:-1], edges[1:])
+    chance = normal_probability(edges[:-1], edges[1:])
     means = _gaussian(edges[:-1]) - _gaussian(edges[1:])  # E[x; that cell]
     return 1 - float((2 * means * centroids - chance * centroids**2).sum())
 
@@ -172,7 +163,7 @@ def _gaussian(x: np.ndarray) -> np.ndarray:
     return np.exp(-(x**2) / 2) / sqrt(2 * pi)
 
 
-def between(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+def normal_probability(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
     """P(lower < N(0, 1) < upper), accurate in both tails."""
     flip = lower + upper > 0
     return ndtr(np.where(flip, -lower, upper)) - ndtr(np.where(flip, -upper, lower))

@@ -15,12 +15,12 @@ from scipy.special import entr
 from wzfl.compressors import trellis
 from wzfl.compressors.syndromes import Syndrome
 from wzfl.polar import block_size, error_rates
-from wzfl.theory import between
+from wzfl.theory import normal_probability
 
 _FAILURES = 3e-4  # predicted errors per block
 _RAW = 0.4  # spacing, in units of the residual's RMS, below which a plane's bits are as good as uniform
 # Spacing, in units of the residual's RMS, beyond which the nearest point is the right one.
-_CERTAIN = 16.0
+_CERTAIN_SPACING = 16.0
 _PLACES = 4096  # of a plane's table, over one period
 _STEPS = 10  # of the search for the cell size
 
@@ -46,7 +46,7 @@ class Quantizer:
     def chance(self, lower: np.ndarray) -> np.ndarray:
         """That a Gaussian residual is sent as the number of the cell that starts at `lower`."""
         if not self.trellised:
-            return between(lower, lower + self.cell)
+            return normal_probability(lower, lower + self.cell)
         # The error does not depend on the residual, but the point on both.
         deviation = (1 + self.error) ** 0.5
         middle = (lower + self.cell / 2) / deviation
@@ -110,7 +110,7 @@ def design(count: int, bits: int, trellised: bool = False) -> Design:
 def _finest(count: int, bits: int, trellised: bool) -> Quantizer:
     """That of the smallest cells whose numbers so many bits tell."""
     rate = bits / count
-    finest, coarsest = 4 * 2.0**-rate, (_CERTAIN + 1) * 2.0**-rate
+    finest, coarsest = 4 * 2.0**-rate, (_CERTAIN_SPACING + 1) * 2.0**-rate
     for _ in range(_STEPS):
         middle = (finest * coarsest) ** 0.5
         enough = _risk(Quantizer(middle, trellised), count, bits) <= _FAILURES
@@ -157,7 +157,7 @@ def _uniform(quantizer: Quantizer, plane: int) -> bool:
 
 
 def _plane_count(quantizer: Quantizer) -> int:
-    return max(1, int(np.ceil(np.log2(_CERTAIN / quantizer.cell))))
+    return max(1, int(np.ceil(np.log2(_CERTAIN_SPACING / quantizer.cell))))
 
 
 def _spacing(quantizer: Quantizer, plane: int) -> float:
@@ -178,7 +178,7 @@ def _chances(quantizer: Quantizer, plane: int) -> tuple[np.ndarray, np.ndarray]:
     A place is counted from the start of the cell whose bits up to this plane are 0.
     """
     place = (np.arange(_PLACES) + 0.5) / _PLACES * 2
-    reach = int(np.ceil(_CERTAIN / 2 / _spacing(quantizer, plane))) + 1
+    reach = int(np.ceil(_CERTAIN_SPACING / 2 / _spacing(quantizer, plane))) + 1
     points = np.arange(-2 * reach, 2 * reach + 2)
     chance = quantizer.chance((points[:, None] - place) * _spacing(quantizer, plane))
     tiny = np.finfo(float).tiny

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wzfl.compressors.bit_planes import Design
-from wzfl.compressors.syndromes import CERTAIN, checks
+from wzfl.compressors.syndromes import CERTAIN_RATIO, checks
 from wzfl.compressors.trellis import halves
 from wzfl.kernels import polar
 from wzfl.threads import in_threads, runs
@@ -42,8 +42,8 @@ def read(
     return numbers.reshape(clients, blocks, -1), failed.reshape(clients, blocks)
 
 
-def kind(code: Design) -> str:
-    """Of cell numbers, whose bytes are hashed; the same on any device."""
+def number_dtype(code: Design) -> str:
+    """Numpy's name of the type of cell numbers, whose bytes are hashed; it is the same on any device."""
     return "u1" if len(code.planes) <= 8 else "<i4"
 
 
@@ -71,7 +71,7 @@ class _Known:
         ratios = np.empty(self.places.shape, np.float32)
         flat = self.places.reshape(-1), self.lower.reshape(-1), self.plane
         table = code.planes[self.plane].ratios
-        polar.look_up_ratios(*flat, table, CERTAIN, ratios.reshape(-1))
+        polar.look_up_ratios(*flat, table, CERTAIN_RATIO, ratios.reshape(-1))
         return ratios
 
     def sent_of(self, code: Design) -> np.ndarray:
@@ -87,7 +87,7 @@ class _Known:
 
     def numbers(self, code: Design) -> np.ndarray:
         """`[blocks, n]`, once all planes are known; 0 beyond the last coordinate."""
-        numbers = self.lower.astype(kind(code))
+        numbers = self.lower.astype(number_dtype(code))
         for row in np.flatnonzero(np.isnan(self.places[:, -1])):
             numbers[row, np.isnan(self.places[row])] = 0
         return numbers

@@ -211,7 +211,7 @@ def _blocks(code: Design, symbols: Tensor) -> np.ndarray:
         padded.view(len(symbols), -1, code.count)
         .cpu()
         .numpy()
-        .astype(plane_reader.kind(code), copy=False)
+        .astype(plane_reader.number_dtype(code), copy=False)
     )
 
 

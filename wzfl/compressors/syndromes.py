@@ -11,7 +11,7 @@ from wzfl.kernels import polar
 from wzfl.polar import block_size
 
 CHECK_BYTES = 2  # of a block
-CERTAIN = 1e6  # log-likelihood ratio of what is known
+CERTAIN_RATIO = 1e6  # log-likelihood ratio of a bit that is known
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class Syndrome:
         """
         count = 0 if self.places is None else reversals
         doubtful = np.full((len(sent), count), -1)
-        margins = np.full(doubtful.shape, CERTAIN, np.float32)
+        margins = np.full(doubtful.shape, CERTAIN_RATIO, np.float32)
         nowhere = np.full(len(sent), -1)
         return self._decoded(sent, ratios, nowhere, doubtful, margins), doubtful
 
@@ -95,7 +95,7 @@ class Syndrome:
         told[self.places] = sent.T
         room = np.empty((2 * size, blocks), np.float32)
         polar.transpose(ratios, room[:count])
-        room[count:size] = CERTAIN
+        room[count:size] = CERTAIN_RATIO
         reversals = reversed_places, doubtful, margins
         polar.decode(room, self._sent_before, told, bits, *reversals)
         read = np.empty((blocks, count), np.uint8)

@@ -27,9 +27,8 @@ def _compiles() -> bool:
 
     try:
         draws.words(torch.zeros(1, dtype=torch.int64, device="cuda"), 1)
-    except (
-        Exception
-    ) as error:  # no C compiler, no Python headers, a device too old: Triton's own errors
+    # No C compiler, no Python headers, a device too old: Triton's own errors.
+    except Exception as error:
         log.warning(
             "no kernels of Triton (%s): torch's operations instead, which take longer", error
         )

@@ -5,7 +5,7 @@ import ctypes
 import numpy as np
 import pytest
 
-from wzfl.memory import addresses, as_tensor, new_string
+from wzfl.byte_strings import addresses, as_tensor, new_string
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
