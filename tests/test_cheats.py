@@ -7,7 +7,9 @@ import pytest
 import test_compressors as properties
 import torch
 
-from wzfl.compressors.envelope import checked, float32_bytes, float32_rows, open_rows, seal_rows
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.float32 import float32_bytes, float32_rows
+from wzfl.compressors.inputs import checked
 from wzfl.compressors.uncompressed import Uncompressed
 
 

@@ -16,7 +16,8 @@ import wzfl
 from wzfl.compressors import SelfReading, SideInformed
 from wzfl.compressors.daq import DAQ
 from wzfl.compressors.eden import Eden
-from wzfl.compressors.envelope import finite, open_rows, seal_rows
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.inputs import finite
 from wzfl.compressors.qsgd_elias import QSGDElias
 from wzfl.compressors.randk import RandK
 from wzfl.compressors.scaled_sign import ScaledSign

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors import is_planned
-from wzfl.compressors.envelope import float32_bytes, float32_rows
+from wzfl.compressors.float32 import float32_bytes, float32_rows
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.federation import Federation, State
 from wzfl.ledger import BitLedger

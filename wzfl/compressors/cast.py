@@ -7,15 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.envelope import (
-    check_choice,
-    check_sizes,
-    checked,
-    dim_of,
-    finite,
-    open_rows,
-    seal_rows,
-)
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.inputs import check_choice, checked, dim_of, finite
 from wzfl.compressors.values import values_from_bytes, values_size, values_to_bytes
 from wzfl.errors import PayloadError
 from wzfl.norms import largest_magnitudes

@@ -8,17 +8,15 @@ from torch import Tensor
 
 from wzfl.bitpack import pack, unpack
 from wzfl.compressors.allocation import Allocation, length
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import open_parts, seal_parts
+from wzfl.compressors.float32 import float32_bytes, float32_rows
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     checked,
     dim_of,
     finite,
-    float32_bytes,
-    float32_rows,
-    open_parts,
-    seal_parts,
 )
 from wzfl.errors import InputError
 from wzfl.public import Public

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import check_sizes, checked, finite, open_rows, seal_parts, usable
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_parts
+from wzfl.compressors.inputs import checked, finite, usable
 from wzfl.public import Public
 from wzfl.rotation import rotate, rotate_back
 

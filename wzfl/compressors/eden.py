@@ -11,16 +11,15 @@ from torch import Tensor
 from wzfl import gpu
 from wzfl.bitpack import pack, unpack
 from wzfl.compressors.allocation import Allocation, length
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import seal_parts, unchecked_parts
+from wzfl.compressors.float32 import ask_bytes
+from wzfl.compressors.inputs import (
     LOWEST_BITRATE,
-    ask_bytes,
     check_bitrate,
     check_choice,
     dim_of,
     finite,
-    seal_parts,
     unchecked,
-    unchecked_parts,
 )
 from wzfl.host import Arrivals, numbers_to_device
 from wzfl.kernels.quantize import lookup_row, nearest_row

@@ -1,68 +1,25 @@
-"""What every compressor does around its own format: check what comes in, seal what goes out."""
+"""Frames around payloads, made and opened, for all clients at once."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from itertools import accumulate
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor
-from wzfl.errors import InputError, PayloadError
+from wzfl.compressors.float32 import float32_rows
+from wzfl.compressors.inputs import checked, dim_of, shaped
+from wzfl.errors import PayloadError
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
-from wzfl.host import Arrivals, ask, to_device, to_host
-from wzfl.norms import largest_magnitudes
+from wzfl.host import Arrivals, to_host
 from wzfl.public import Public
-
-LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
-
-
-def check_bitrate(name: str, bitrate: float, lowest: float, highest: float) -> None:
-    """Raises `InputError` unless `lowest <= bitrate <= highest`."""
-    if not lowest <= bitrate <= highest:
-        raise InputError(
-            f"bitrate={bitrate} is out of range for {name}: it takes {lowest} to {highest} bits per"
-            " coordinate"
-        )
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raises `InputError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
-
-
-def checked(updates: Tensor, public: Public) -> Tensor:
-    """The updates as finite float32 `[clients, dim]`, or an `InputError`."""
-    updates, check = unchecked(updates, public)
-    check()
-    return updates
-
-
-def unchecked(updates: Tensor, public: Public) -> tuple[Tensor, Callable[[], None]]:
-    """As `checked`, but a GPU goes on; what comes with them says what is wrong, before payloads go out."""
-    updates = _shaped(updates, public)
-    told = ask(largest_magnitudes(updates))
-
-    def check() -> None:
-        wrong = ~np.isfinite(told())
-        if wrong.any():
-            raise InputError(
-                f"the update of client {public.clients[int(wrong.argmax())]} holds NaN or infinity (or"
-                " exceeds float32); training diverged? lower the learning rate"
-            )
-
-    if updates.is_cpu:
-        check()
-    return updates, check
 
 
 def seal_floats(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
-    """One framed payload per update, whose body it is, once it is `checked`."""
-    updates = _shaped(updates, public)
+    """One framed payload per update, checked to be finite: its float32 values are the body."""
+    updates = shaped(updates, public)
     payloads = framed_floats(updates, compressor.wire_id, _agreed(compressor, public))
     if payloads is not None:
         return payloads
@@ -73,7 +30,7 @@ def seal_floats(compressor: Compressor, updates: Tensor, public: Public) -> list
 def open_floats(
     compressor: Compressor, payloads: Sequence[bytes], side: Tensor, public: Public
 ) -> Tensor:
-    """The inverse of `seal_floats`, of the shape of `side` and on its device, or a `PayloadError`."""
+    """The updates that `seal_floats` sealed, shaped as `side` and on its device, or a `PayloadError`."""
     dim = dim_of(side, public)
     bodies = unchecked_rows(compressor, payloads, dim, public)
     rows = unframed_floats(payloads, dim, _agreed(compressor, public), side.device)
@@ -82,50 +39,6 @@ def open_floats(
     check_rows(compressor, payloads, public)
     check_sizes(bodies, [4 * dim] * len(bodies))
     return float32_rows(bodies, side.device)
-
-
-def _shaped(updates: Tensor, public: Public) -> Tensor:
-    """As float32 `[clients, dim]`, or an `InputError`."""
-    if not isinstance(updates, Tensor):
-        raise InputError(
-            f"updates must be a torch tensor; got {type(updates).__name__}: torch.as_tensor makes one"
-        )
-    if updates.ndim != 2 or not updates.is_floating_point() or updates.shape[1] == 0:
-        raise InputError(
-            f"updates must be floating point [clients, dim], dim at least 1; got"
-            f" {updates.dtype} {tuple(updates.shape)}"
-        )
-    if updates.shape[0] != len(public.clients):
-        raise InputError(f"got {updates.shape[0]} updates for {len(public.clients)} clients")
-    if updates.device != public.scale.device:
-        raise InputError(
-            f"updates are on {updates.device}, public on {public.scale.device};"
-            " move one of them with .to()"
-        )
-    return updates.detach().float()
-
-
-def dim_of(side: Tensor, public: Public) -> int:
-    """Coordinates of what a decoder is to estimate, as told by its side information, or an `InputError`."""
-    return usable(side, public).shape[1]
-
-
-def usable(side: Tensor, public: Public) -> Tensor:
-    """Side information as floating point `[clients, dim]`, without a graph, or an `InputError`."""
-    if not isinstance(side, Tensor):
-        raise InputError(
-            f"side information must be a torch tensor; got {type(side).__name__}: torch.as_tensor makes one"
-        )
-    if not side.is_floating_point():
-        raise InputError(
-            f"side information must be floating point; got {side.dtype}: .float() makes it so"
-        )
-    if side.ndim != 2 or len(side) != len(public.clients):
-        raise InputError(
-            f"side information must be [clients, dim], for {len(public.clients)} clients; got"
-            f" {tuple(side.shape)}"
-        )
-    return side.detach()
 
 
 def seal_rows(
@@ -142,7 +55,7 @@ def seal_parts(
     public: Public,
     arrivals: Arrivals | None = None,
 ) -> list[bytes]:
-    """One framed payload per body, which is in parts; of those on their way, these are the `arrivals`."""
+    """One framed payload per body, which is in parts; `arrivals` waits for parts still being copied."""
     codec, bodies, agreed = compressor.wire_id, list(bodies), _agreed(compressor, public)
     arrivals = arrivals or Arrivals()
     payloads = framed_parts(bodies, codec, dim, agreed, arrivals)
@@ -165,7 +78,7 @@ def open_rows(
 def unchecked_rows(
     compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
 ) -> list[memoryview]:
-    """As `open_rows`, of payloads that may be damaged: `check_rows` is to say so before it matters."""
+    """The bodies of payloads that may be damaged: `check_rows` is to be called before that matters."""
     if len(payloads) != len(public.clients):
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
     bodies = []
@@ -178,7 +91,7 @@ def unchecked_rows(
 
 
 def check_rows(compressor: Compressor, payloads: Sequence[bytes], public: Public) -> None:
-    """Raises `PayloadError` that names the client whose payload is not as it was made."""
+    """Raises a `PayloadError` that names the client whose payload is not as it was made."""
     agreed = _agreed(compressor, public)
     if are_undamaged(payloads, agreed):
         return
@@ -209,7 +122,7 @@ def unchecked_parts(
     dim: int,
     public: Public,
 ) -> tuple[list[list[memoryview]], Callable[[], None]]:
-    """As `open_parts`, of payloads that may be damaged; and what is to say so before it matters."""
+    """As `open_parts`, of payloads that may be damaged; and a check to call before that matters."""
     bodies = unchecked_rows(compressor, payloads, dim, public)
     check = partial(check_rows, compressor, payloads, public)
     try:
@@ -233,69 +146,13 @@ def split(bodies: Sequence[memoryview], sizes: Sequence[int]) -> list[list[memor
     return [[b[end - size : end] for b in bodies] for size, end in zip(sizes, ends, strict=True)]
 
 
-def float32_bytes(values: Tensor) -> list[bytes]:
-    """One string per row of `values` `[clients, ...]`, little-endian float32."""
-    return ask_bytes(values)()
-
-
-def ask_bytes(values: Tensor) -> Callable[[], list[bytes]]:
-    """Starts to copy values to the host; what returns gives them as `float32_bytes`."""
-    told = ask(values.float())
-    return lambda: [row.tobytes() for row in told().astype("<f4", copy=False)]
-
-
-def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
-    """The inverse of `float32_bytes`.
-
-    Raises:
-        PayloadError: a value is not finite, which no encoder sends.
-    """
-    rows = to_device(bodies, device).view(torch.float32)
-    if not np.isfinite(to_host(largest_magnitudes(rows))).all():
-        raise PayloadError("got a value that is NaN or infinite; expected finite float32")
-    return rows
-
-
-def finite(
-    estimates: Tensor,
-    public: Public,
-    meanwhile: Callable[[], None] | None = None,
-    side: Tensor | None = None,
-) -> Tensor:
-    """The estimates `[clients, dim]` as they are; `meanwhile` is done while a GPU computes them.
-
-    `side` is what they were made with, if it can be to blame.
-
-    Raises:
-        InputError: one is not finite, as the side information is not.
-        PayloadError: one is not finite, as a forged scale can make it.
-    """
-    told = ask(largest_magnitudes(estimates))
-    if meanwhile is not None:
-        meanwhile()
-    wrong = ~np.isfinite(told())
-    if wrong.any():
-        row = int(wrong.argmax())
-        client = public.clients[row]
-        if side is not None and not bool(largest_magnitudes(side[[row]]).isfinite()):
-            raise InputError(
-                f"side information for client {client} holds NaN or infinity (or exceeds float32);"
-                " training diverged? decode with zeros"
-            )
-        raise PayloadError(
-            f"payload of client {client}: decodes to values that are NaN or infinite; expected"
-            " finite float32"
-        )
-    return estimates
-
-
 def _of(client: int, error: PayloadError) -> PayloadError:
-    """That says whose payload can not be read."""
+    """The error, with the client named whose payload can not be read."""
     return PayloadError(f"payload of client {client}: {error}")
 
 
 def _agreed(compressor: Compressor, public: Public) -> list[bytes]:
-    """What each client and the server must both know."""
+    """For each client what it and the server must both know: settings, and its row of `Public`."""
     settings = _settings(compressor)
     return [settings + fingerprint for fingerprint in public.fingerprints()]
 

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     checked,
     finite,
-    open_rows,
-    seal_rows,
     usable,
 )
 from wzfl.compressors.plane_plan import Plan, plan

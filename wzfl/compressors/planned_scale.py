@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from wzfl.compressors.envelope import check_sizes, float32_bytes, float32_rows
+from wzfl.compressors.envelope import check_sizes
+from wzfl.compressors.float32 import float32_bytes, float32_rows
 from wzfl.public import Public
 
 _OWN_SCALE_BYTES = 4

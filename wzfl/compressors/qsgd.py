@@ -11,17 +11,14 @@ from torch import Tensor
 from wzfl import gpu
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.allocation import in_order, scattered
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_parts
+from wzfl.compressors.float32 import float32_bytes, float32_rows
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
-    check_sizes,
     dim_of,
     finite,
-    float32_bytes,
-    float32_rows,
-    open_rows,
-    seal_parts,
     unchecked,
 )
 from wzfl.compressors.values import restored

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import open_rows, seal_rows
+from wzfl.compressors.inputs import (
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
     checked,
     dim_of,
     finite,
-    open_rows,
-    seal_rows,
 )
 from wzfl.elias import CODES, LARGEST, decode, encode, lengths_by_digits
 from wzfl.errors import PayloadError

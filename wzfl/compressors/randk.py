@@ -6,16 +6,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from wzfl.compressors.allocation import scattered
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
-    check_sizes,
     checked,
     dim_of,
     finite,
-    open_rows,
-    seal_rows,
 )
 from wzfl.compressors.values import (
     check_value_bits,

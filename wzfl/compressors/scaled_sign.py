@@ -7,14 +7,9 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
-from wzfl.compressors.envelope import (
-    checked,
-    dim_of,
-    float32_bytes,
-    float32_rows,
-    open_parts,
-    seal_parts,
-)
+from wzfl.compressors.envelope import open_parts, seal_parts
+from wzfl.compressors.float32 import float32_bytes, float32_rows
+from wzfl.compressors.inputs import checked, dim_of
 from wzfl.public import Public
 
 _SCALE_BYTES = 4

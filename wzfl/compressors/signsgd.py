@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from wzfl.bitpack import pack_signs, packed_size, unpack_signs
-from wzfl.compressors.envelope import check_sizes, dim_of, open_rows, seal_rows, unchecked
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.inputs import dim_of, unchecked
 from wzfl.public import Public
 
 

@@ -11,16 +11,14 @@ from torch import Tensor
 from wzfl.compressors import plane_reader, planned_scale, posterior
 from wzfl.compressors.allocation import Allocation
 from wzfl.compressors.bit_planes import Design, design
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import open_rows, seal_rows, split
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
     checked,
     finite,
-    open_rows,
-    seal_rows,
-    split,
     usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL, fold, unfold

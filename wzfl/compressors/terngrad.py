@@ -9,16 +9,9 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import packed_size, unpack_signs
-from wzfl.compressors.envelope import (
-    check_choice,
-    check_sizes,
-    checked,
-    dim_of,
-    float32_bytes,
-    float32_rows,
-    open_rows,
-    seal_rows,
-)
+from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.float32 import float32_bytes, float32_rows
+from wzfl.compressors.inputs import check_choice, checked, dim_of
 from wzfl.entropy import decode_positions, encode_positions
 from wzfl.errors import InputError, PayloadError
 from wzfl.public import Public

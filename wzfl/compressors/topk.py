@@ -9,15 +9,14 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors.allocation import scattered
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import open_rows, seal_parts
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     checked,
     dim_of,
     finite,
-    open_rows,
-    seal_parts,
 )
 from wzfl.compressors.values import (
     check_value_bits,

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
-from wzfl.compressors.envelope import float32_bytes, float32_rows, split
+from wzfl.compressors.envelope import split
+from wzfl.compressors.float32 import float32_bytes, float32_rows
 from wzfl.errors import InputError, PayloadError
 from wzfl.kernels.quantize import values_row
 from wzfl.norms import largest_magnitudes

@@ -12,17 +12,14 @@ from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors import planned_scale, posterior
 from wzfl.compressors.allocation import Allocation, length
 from wzfl.compressors.cells import Cells, Scalar
-from wzfl.compressors.envelope import (
+from wzfl.compressors.envelope import check_rows, seal_parts, split, unchecked_rows
+from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
-    check_rows,
     finite,
-    seal_parts,
-    split,
     unchecked,
-    unchecked_rows,
     usable,
 )
 from wzfl.compressors.modulo import SMALLEST_CELL
