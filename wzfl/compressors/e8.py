@@ -1,10 +1,9 @@
 """Rounding to the lattice E8, modulo a multiple of it: `modulo`, eight coordinates at once."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.compressors.modulo import SUMS, sums
+from wzfl.compressors.modulo import fold_rows, sums, unfold_rows
 from wzfl.kernels import e8 as kernel
 
 SIZE = 8
@@ -19,12 +18,7 @@ def fold(
     """
     if not values.is_cpu:
         return fold_with_torch(values, noise, cell, bits, covered)
-    symbols = np.empty(values.shape, np.uint8 if bits <= 8 else np.int32)
-    totals = np.zeros((len(values), SUMS))
-    rows = zip(values.numpy(), noise.numpy(), cell.tolist(), symbols, totals, strict=True)
-    for row, offsets, size, out, total in rows:
-        kernel.fold_row(row, offsets, size, bits, covered, out, total)
-    return torch.from_numpy(symbols), torch.from_numpy(totals)
+    return fold_rows(kernel.fold_row, values, noise, cell, bits, covered)
 
 
 def unfold(
@@ -33,28 +27,13 @@ def unfold(
     """Distances `[clients, count]` from `expected` to what symbols stand for, as `modulo.unfold`."""
     if not expected.is_cpu:
         return unfold_with_torch(symbols, noise, expected, cell, bits, covered)
-    residuals, totals = (
-        torch.empty(expected.shape, dtype=torch.float32),
-        np.zeros((len(expected), SUMS)),
-    )
-    for row in range(len(expected)):
-        kernel.unfold_row(
-            symbols[row].numpy(),
-            noise[row].numpy(),
-            expected[row].numpy(),
-            float(cell[row]),
-            bits,
-            covered,
-            residuals[row].numpy(),
-            totals[row],
-        )
-    return residuals, torch.from_numpy(totals)
+    return unfold_rows(kernel.unfold_row, symbols, noise, expected, cell, bits, covered)
 
 
 def fold_with_torch(
     values: Tensor, noise: Tensor, cell: Tensor, bits: int, covered: int
 ) -> tuple[Tensor, Tensor]:
-    """`fold` on any device."""
+    """What `fold` gives, on any device."""
     places = _point(_eights(noise.double())) + _eights(values.double() / cell[:, None])
     label = _label(_nearest(places))
     block = torch.floor(label / 2.0**bits)
@@ -65,7 +44,7 @@ def fold_with_torch(
 def unfold_with_torch(
     symbols: Tensor, noise: Tensor, expected: Tensor, cell: Tensor, bits: int, covered: int
 ) -> tuple[Tensor, Tensor]:
-    """`unfold` on any device."""
+    """What `unfold` gives, on any device."""
     distance = _point(_eights(symbols.double())) - _point(_eights(noise.double()))
     distance -= _eights(expected.double() / cell[:, None])
     turns = _nearest(distance / -(2.0**bits))
@@ -111,7 +90,7 @@ def _nearest_even(places: Tensor, shift: float) -> Tensor:
 
 
 def _distance(places: Tensor, points: Tensor) -> Tensor:
-    """Squared, summed in order."""
+    """Squared distances `[...]` of `[..., 8]`, their terms summed in order."""
     total = torch.zeros_like(places[..., 0])
     for index in range(SIZE):
         total += (places[..., index] - points[..., index]) ** 2
