@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from run_command import run_command
 from tqdm import tqdm
 
-from wzfl.compressors import SideInformed
+from wzfl.compressors import SideInformed, uses_failed
 from wzfl.config import build, conf_dir, settings_of
 from wzfl.config_values import check_command
 from wzfl.environment import (
@@ -153,7 +153,7 @@ def used_settings(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(config, resolve=True)
     assert isinstance(settings, dict)
     compressor = build(config.compressor)
-    if getattr(compressor, "uses_failed", False):
+    if uses_failed(compressor):
         settings["resend"] = False
     if not isinstance(compressor, SideInformed):
         settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wzfl.compressors import Compressor
+from wzfl.compressors import Compressor, has_relative_variance
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientSide
@@ -30,7 +30,7 @@ class Diana(ClientSide):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.alpha is None and not hasattr(self.compressor, "relative_variance"):
+        if self.alpha is None and not has_relative_variance(self.compressor):
             raise InputError(
                 f"{type(self.compressor).__name__} does not state its relative variance; give alpha,"
                 " at most 1 / (1 + relative variance)"
@@ -52,7 +52,8 @@ class Diana(ClientSide):
     def _step(self, dim: int) -> float:
         if self.alpha is not None:
             return self.alpha
-        return 1 / (1 + self.compressor.relative_variance(dim))  # type: ignore[attr-defined]
+        assert has_relative_variance(self.compressor)
+        return 1 / (1 + self.compressor.relative_variance(dim))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wzfl.channel import Channel, Perfect
 from wzfl.client import ClientWork, Shard
-from wzfl.compressors import Compressor, is_planned, is_side_informed
+from wzfl.compressors import Compressor, is_planned, is_side_informed, uses_failed
 from wzfl.errors import InputError
 from wzfl.feedback import ClientMemory, ServerMemory
 from wzfl.linear import Linear
@@ -81,7 +81,7 @@ class Federation:
     @property
     def resends(self) -> bool:
         """Whether clients are asked to send again what failed."""
-        return self.resend and not getattr(self.compressor, "uses_failed", False)
+        return self.resend and not uses_failed(self.compressor)
 
     def residual_model(self, memory: Memory, clients: Tensor) -> ResidualModel | None:
         """Returns the model that payloads are planned from and decoded with; None where there is none."""

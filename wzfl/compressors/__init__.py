@@ -66,7 +66,7 @@ class SelfReading(Protocol):
     """A compressor whose encoder knows what its payloads decode to, in less time than a decoder takes."""
 
     def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
-        """What `encode` gives, and what `decode` makes of it, for clients that remember."""
+        """The payloads of `encode`, and the estimates that `decode` makes of them."""
         ...
 
 
@@ -102,7 +102,7 @@ class Planned(Protocol):
     def plan(self, model: ResidualModel, side: Tensor) -> list[bytes]:
         """What the server, which expects `side` `[clients, dim]`, broadcasts to each client.
 
-        Empty where nothing can be planned.
+        A plan is empty where nothing can be planned.
         """
         ...
 
@@ -113,15 +113,47 @@ class Planned(Protocol):
         public: Public,
         model: ResidualModel | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """As that of `SideInformed`; `model` is the one that `public.plans` came from."""
+        """What `SideInformed.decode_checked` gives; `model` is the one that `public.plans` came from."""
+        ...
+
+
+@runtime_checkable
+class UsesFailed(Protocol):
+    """A `SideInformed` compressor that says what it does with payloads that failed its check.
+
+    Attributes:
+        uses_failed: whether a failed row is estimated from its payload all the same, so that clients need
+            not send it again. A compressor without this attribute makes no use of such payloads.
+    """
+
+    @property
+    def uses_failed(self) -> bool: ...
+
+
+@runtime_checkable
+class HasRelativeVariance(Protocol):
+    """A compressor that states its error, from which `Diana` takes its step."""
+
+    def relative_variance(self, dim: int) -> float:
+        """omega in E|estimate - update|**2 = omega |update|**2."""
         ...
 
 
 def is_side_informed(compressor: Compressor) -> TypeGuard[SideInformed]:
-    """Whether it is; `isinstance` takes Python 30 microseconds to find out every time."""
+    """Whether the decoder uses `side`; `isinstance` takes 30 microseconds to find out every time."""
     return issubclass(type(compressor), SideInformed)
 
 
 def is_planned(compressor: Compressor) -> TypeGuard[Planned]:
-    """Whether it is, likewise."""
+    """Whether the server plans for the compressor from a model of residuals."""
     return issubclass(type(compressor), Planned)
+
+
+def uses_failed(compressor: Compressor) -> bool:
+    """Whether a payload that failed the compressor's check is used all the same, and not sent again."""
+    return isinstance(compressor, UsesFailed) and compressor.uses_failed
+
+
+def has_relative_variance(compressor: Compressor) -> TypeGuard[HasRelativeVariance]:
+    """Whether the compressor states its relative variance."""
+    return issubclass(type(compressor), HasRelativeVariance)
