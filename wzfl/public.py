@@ -32,7 +32,7 @@ _SIGNS_OF_BYTE = (((torch.arange(256)[:, None] >> torch.arange(8)) & 1) * 2 - 1)
 
 @dataclass(frozen=True, eq=False)
 class Public:
-    """Row i of every `[clients, dim]` tensor belongs to `clients[i]`.
+    """What both ends know of a round; row i of every `[clients, dim]` tensor belongs to `clients[i]`.
 
     Attributes:
         seed: seed of the run.
@@ -67,28 +67,8 @@ class Public:
             raise InputError(
                 "Public is of at least one client; got none, of whom nothing is to code"
             )
-        scale = torch.zeros(len(clients), dtype=torch.float32) if self.scale is None else self.scale
-        if not isinstance(scale, Tensor):
-            raise InputError(
-                f"Public.scale must be a torch tensor, a number per client; got {self.scale!r}"
-            )
-        # A copy: whoever made it may go on to change it, and `_scales` would not follow.
-        scale = scale.detach().float().clone()
-        told = scale.tolist()  # once: to ask a GPU is to wait until it has done all it was told
-        if scale.shape != (len(clients),) or not all(0 <= each < inf for each in told):
-            raise InputError(
-                f"Public.scale must be {len(clients)} finite numbers of at least 0, one per client;"
-                f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
-            )
-        plans = tuple(self.plans) or (b"",) * len(clients)
-        if set(map(type, plans)) - {bytes}:
-            raise InputError(
-                f"Public.plans must be bytes, as a planned compressor's plan() gives them; got {plans!r:.80}"
-            )
-        if len(plans) != len(clients):
-            raise InputError(
-                f"Public.plans must be one per client or none; got {len(plans)} for {len(clients)} clients"
-            )
+        scale, scales = _checked_scale(self.scale, len(clients))
+        plans = _checked_plans(self.plans, len(clients))
         if self.sketches is not None and len(self.sketches) != len(clients):
             raise InputError(
                 f"Public.sketches must be one per client; got {len(self.sketches)} for {len(clients)}"
@@ -99,7 +79,7 @@ class Public:
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
-        object.__setattr__(self, "_scales", tuple(told))
+        object.__setattr__(self, "_scales", scales)
 
     def _integers(self) -> tuple[int, int, tuple[int, ...]]:
         """Seed, round and ids as Python's own: a checksum holds 64 bits of each, draws hold its text."""
@@ -147,7 +127,7 @@ class Public:
         return np.frombuffer(b"".join(digests), dtype="<u8")
 
     def keys_on_device(self, *purposes: str) -> Tensor:
-        """`[purposes * clients]` int64: the same of one purpose after the other, where they are used."""
+        """`[purposes * clients]` int64: `keys` of one purpose after the other, on the device of `scale`."""
         if purposes not in self._keys:
             keys = np.concatenate([self.keys(purpose) for purpose in purposes]).astype(np.int64)
             self._keys[purposes] = numbers_to_device(keys, self.scale.device)
@@ -225,6 +205,37 @@ class Public:
             else:
                 rows[row] = draw(torch.tensor(key.astype(np.int64), device=rows.device), dim)
         return rows
+
+
+def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, tuple[float, ...]]:
+    """The scale as `[clients]` float32, zeros for None, and its numbers; or an `InputError`."""
+    if scale is None:
+        scale = torch.zeros(clients, dtype=torch.float32)
+    if not isinstance(scale, Tensor):
+        raise InputError(f"Public.scale must be a torch tensor, a number per client; got {scale!r}")
+    # A copy: whoever made it may go on to change it, and `_scales` would not follow.
+    scale = scale.detach().float().clone()
+    scales = scale.tolist()  # once: to ask a GPU is to wait until it has done all its work
+    if scale.shape != (clients,) or not all(0 <= each < inf for each in scales):
+        raise InputError(
+            f"Public.scale must be {clients} finite numbers of at least 0, one per client;"
+            f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
+        )
+    return scale, tuple(scales)
+
+
+def _checked_plans(plans: tuple[bytes, ...], clients: int) -> tuple[bytes, ...]:
+    """The plans, one per client, empty ones where there are none; or an `InputError`."""
+    plans = tuple(plans) or (b"",) * clients
+    if set(map(type, plans)) - {bytes}:
+        raise InputError(
+            f"Public.plans must be bytes, as a planned compressor's plan() gives them; got {plans!r:.80}"
+        )
+    if len(plans) != clients:
+        raise InputError(
+            f"Public.plans must be one per client or none; got {len(plans)} for {clients} clients"
+        )
+    return plans
 
 
 def stable_seed(*parts: object) -> int:
