@@ -46,7 +46,7 @@ class Arrivals:
 
 
 def ask(numbers: Tensor) -> Callable[[], np.ndarray]:
-    """Starts to copy a few numbers to the host; what returns, when called, waits for no later work."""
+    """Starts copying a few numbers to the host; calling the result waits for that copy only."""
     if not numbers.is_cuda:
         return lambda: to_host(numbers)
     host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
@@ -54,11 +54,11 @@ def ask(numbers: Tensor) -> Callable[[], np.ndarray]:
     arrived = torch.cuda.Event()
     arrived.record(torch.cuda.current_stream(numbers.device))
 
-    def told() -> np.ndarray:
+    def copied() -> np.ndarray:
         arrived.synchronize()
         return host.numpy()
 
-    return told
+    return copied
 
 
 def numbers_to_device(numbers: np.ndarray, device: torch.device) -> Tensor:

@@ -47,8 +47,10 @@ class DAQ:
         rungs = torch.frexp(largest).exponent.where(largest > 0, _LOWEST_EXPONENT)
         rungs = rungs.clamp_min(_LOWEST_EXPONENT)
         above = self._thresholds(rungs, updates.shape[1], public) <= rotated.double()
-        told = [bytes([rung - _LOWEST_EXPONENT]) for rung in rungs.tolist()]
-        return seal_parts(self, zip(told, pack(above, 1), strict=True), updates.shape[1], public)
+        exponents = [bytes([rung - _LOWEST_EXPONENT]) for rung in rungs.tolist()]
+        return seal_parts(
+            self, zip(exponents, pack(above, 1), strict=True), updates.shape[1], public
+        )
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         return self.decode_checked(payloads, side, public)[0]
@@ -90,7 +92,7 @@ class DAQ:
 
 
 def _power_of_two(rungs: Tensor) -> Tensor:
-    """`[clients, 1]` float64."""
+    """`[clients, 1]` float64: 2 to the power of each rung."""
     return torch.ldexp(
         torch.ones(len(rungs), 1, dtype=torch.float64, device=rungs.device), rungs[:, None]
     )

@@ -113,7 +113,7 @@ class LearnedSlepianWolf:
         return finite(estimates, public, side=side), torch.tensor(failed, device=side.device)
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
-        """That of what is coded alone; what a planned posterior mean leaves out of a residual is little."""
+        """See `SideInformed`; that of `SlepianWolf`, as a planned posterior mean leaves out little."""
         return self._alone.residual_gain(dim, scale_ratio)
 
     def _read_planned(
@@ -129,27 +129,25 @@ class LearnedSlepianWolf:
             raise InputError("a planned payload is decoded with the model it was planned from")
         expectation = model.expectation
         planes, order = self._planes(public.plans[0], expected.shape[1], public)
-        reading = planes.read(
-            *(body, expected[0].cpu().numpy()[order]),
-            *(expectation.contexts[row][order], expectation.density),
-        )
+        values, contexts = expected[0].cpu().numpy()[order], expectation.contexts[row][order]
+        reading = planes.read(body, values, contexts, expectation.density)
         starts, widths = (_back(each, order) for each in (reading.starts, reading.widths))
         residual = model.explain(row, starts, widths, reading.stretch)
         return expected + torch.from_numpy(residual).to(expected), reading.misread
 
     def _planes(self, planned: bytes, dim: int, public: Public) -> tuple[PlannedPlanes, np.ndarray]:
-        """And the order in which coordinates are sent: what follows each other may be alike."""
+        """The code of a plan, and the order in which coordinates are sent, as neighbours may be alike."""
         noise = public.uniform("rounding", dim)[0].cpu().numpy()
         return PlannedPlanes(Plan.from_bytes(planned), self._size(dim), noise), _order(dim)
 
     def _size(self, dim: int) -> int:
-        """Of a block."""
+        """Coordinates of a block."""
         blocks = -(-dim // self.block)
         return -(-dim // blocks)
 
     @property
     def _alone(self) -> SlepianWolf:
-        """What codes for a client of which nothing is known."""
+        """The code for a client of which nothing is known."""
         return SlepianWolf(self.bitrate, "posterior_mean", min(self.block, SlepianWolf.block))
 
 
@@ -158,7 +156,7 @@ def _order(dim: int) -> np.ndarray:
 
 
 def _back(values: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Of coordinates in `order`, in their places."""
+    """Values of coordinates in `order`, each put back in its place."""
     back = np.empty_like(values)
     back[order] = values
     return back

@@ -13,7 +13,7 @@ from wzfl.host import ask, numbers_to_device
 
 CHECK_BYTES = SUMS  # a byte each
 _FALSE_ALARM = 1e-6
-# Of a check whose sums, uniform modulo 256, still differ from a well planned one's.
+# Overflows of a well planned check, at most: with more, its sums are as good as uniform modulo 256.
 _MOST_OVERFLOWS = 100
 
 
@@ -39,10 +39,10 @@ class OverflowCheck:
         self._sums = sums if self._sums is None else self._sums + sums
 
     def ask(self) -> Callable[[], list[bytes]]:
-        """Starts to copy sums to the host; what returns gives `CHECK_BYTES` bytes per row."""
+        """Starts copying the sums to the host; calling the result gives `CHECK_BYTES` bytes per row."""
         assert self._sums is not None
-        told = ask(self._sums.remainder(256).to(torch.uint8))
-        return lambda: [row.tobytes() for row in told()]
+        copied = ask(self._sums.remainder(256).to(torch.uint8))
+        return lambda: [row.tobytes() for row in copied()]
 
     def differs(self, sent: Sequence[bytes | memoryview]) -> Tensor:
         """`[clients]` bool: whether the indices are not those that `sent` are the sums of."""
@@ -54,7 +54,7 @@ class OverflowCheck:
 
 
 def covered(count: int, overflow: float, at_once: int = 1) -> int:
-    """How many of `count` symbols the sums are to be taken of, o blocks off with E o**2 = `overflow`."""
+    """How many of `count` symbols to take the sums of, where each is o blocks off, E o**2 = `overflow`."""
     return min(count, int(_MOST_OVERFLOWS / max(overflow, 1e-12)) // at_once * at_once)
 
 

@@ -38,13 +38,13 @@ _DESIGNED = np.concatenate(
 
 @dataclass(frozen=True)
 class Plan:
-    """Of all blocks of a client's cell numbers.
+    """How all blocks of a client's cell numbers are coded.
 
     Attributes:
         cell: size of a cell; a float32.
-        level: of the values that it was made for, see `wzfl.compressors.stretch`, a float32; cells are
-            stretched until values are on it. 0: they are not.
-        sent: of each plane, the highest first, bits sent per block; all of them: the plane as it is.
+        level: level of the values that the plan was made for, see `wzfl.compressors.stretch`, a float32;
+            cells are stretched until values are on it. 0: they are not stretched.
+        sent: bits sent per block of each plane, the highest first; all of them: the plane as it is.
     """
 
     cell: float
@@ -56,7 +56,7 @@ class Plan:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Plan":
-        """Raises `InputError` where it can not be one."""
+        """The plan that `to_bytes` wrote; raises `InputError` where these bytes can be of none."""
         planes = len(data) // 4 - 2
         if len(data) % 4 or not 1 <= planes <= _MOST_PLANES:
             raise InputError(
@@ -76,7 +76,10 @@ def sent_places(size: int, bits: int) -> np.ndarray:
 
 
 def bits_needed(entropy: float, size: int) -> int:
-    """Of a plane of `size` bits of conditional `entropy`, for `_FAILURES` errors; all, next to 1 bit."""
+    """Bits to send of a plane of `size` bits of conditional `entropy`; all of them where it is next to 1.
+
+    `_FAILURES` errors are then predicted.
+    """
     if entropy >= _DESIGNED[-1]:
         return size
     needs = _needs(size)
@@ -87,10 +90,10 @@ def bits_needed(entropy: float, size: int) -> int:
 def plan(
     recent: Recent, expected: np.ndarray, density: Density, margin: float, size: int, bits: int
 ) -> tuple[Plan, float] | None:
-    """The finest cells whose numbers `bits` bits per block of `size` tell; None where not even the coarsest.
+    """The plan of the finest cells whose numbers take `bits` bits per block of `size`, and its error.
 
-    With it, the error that it will leave, relative to the energy of the vector: that of a cell, or the
-    residual's own where that is smaller.
+    None where even the coarsest cells take more. The error is relative to the energy of the vector: that of
+    a cell, or the residual's own where that is smaller.
 
     Residuals are planned to be as the `recent` ones were, from float32 `expected` `[n]`, of coordinates at
     random; planes have other entropies where values are expected next to multiples of large powers of two.
@@ -100,23 +103,22 @@ def plan(
     generator = np.random.default_rng(0)
     count, unit = max(_FEWEST, len(recent.coordinates)), density.unit
     recent, residuals = recent.resized(count), np.empty(count)
-    kernel.draw(
-        *(recent.starts / (unit * recent.stretch), recent.widths / (unit * recent.stretch)),
-        *(recent.contexts, generator.random(count), density.tables, residuals),
-    )
+    units = unit * recent.stretch
+    starts, widths, uniform = recent.starts / units, recent.widths / units, generator.random(count)
+    kernel.draw(starts, widths, recent.contexts, uniform, density.tables, residuals)
     residuals *= recent.stretch
     expected = np.resize(expected, count).astype(np.float64) / unit
     noise = generator.random(count)
     sample = _Sample(recent.contexts, expected, residuals, noise, density, margin)
     cell, sent = sample.fit(size, bits)
-    told = float(np.float32(cell * unit))
-    if not sent or not 0 < told < np.inf:
+    broadcast_cell = float(np.float32(cell * unit))
+    if not sent or not 0 < broadcast_cell < np.inf:
         return None
     level = 0.0
     if recent.read and not expected.any():  # residuals are the values themselves
         level = stretch.level(residuals.astype(np.float32), cell)
     error = np.minimum(residuals**2, cell**2 / 12).mean() / ((expected + residuals) ** 2).mean()
-    return Plan(told, float(np.float32(level)), sent), float(error)
+    return Plan(broadcast_cell, float(np.float32(level)), sent), float(error)
 
 
 def halves(
@@ -133,19 +135,19 @@ def halves(
 
 
 def _nearest(start: int, places: np.ndarray, planes: int) -> np.ndarray:
-    """Of the stretches of 2**(planes - 1) cells that start at `start` modulo 2**planes."""
+    """Starts of the nearest stretches of 2**(planes - 1) cells, all at `start` modulo 2**planes."""
     period = 2.0**planes
     turns = np.floor((places - start - period / 4) / period + 0.5)
     return start + (turns.clip(-LARGEST / period, LARGEST / period) * period).astype(np.int64)
 
 
 def hashed(sent: tuple[int, ...]) -> list[bool]:
-    """Of which planes a hash is sent: all of which something is, and the lowest."""
+    """Whether a hash is sent, plane by plane: where bits of the plane are sent, and of the lowest."""
     return [bits > 0 for bits in sent[:-1]] + [True]
 
 
 def _bits(sent: tuple[int, ...]) -> int:
-    """With the hashes."""
+    """Total bits, hashes included."""
     return sum(sent) + 8 * HASH_BYTES * sum(hashed(sent))
 
 
@@ -180,7 +182,7 @@ class _Sample:
         return found
 
     def _cell(self, rate: float) -> float:
-        """Such that cell numbers have `rate` bits of entropy."""
+        """The cell size at which cell numbers have `rate` bits of entropy."""
         finest, coarsest = 1e-12, 1e6
         for _ in range(_STEPS):
             middle = (finest * coarsest) ** 0.5
@@ -195,7 +197,7 @@ class _Sample:
         return kernel.information(starts, cells, cell, self.contexts, self.density.tables)
 
     def entropies(self, cell: float) -> list[float]:
-        """Of each plane given those above, the highest first, margin included."""
+        """Bits of entropy of each plane given those above, the highest first, margin included."""
         model, places, numbers = self.density, self._places(cell), self._numbers(cell)
         planes = max(1, int(np.ceil(np.log2(4 * model.reach / cell + 2))))
         planes = min(planes, _MOST_PLANES)
@@ -226,7 +228,7 @@ class _Sample:
 
 @lru_cache(maxsize=8)
 def _needs(size: int) -> np.ndarray:
-    """By designed entropy: bits to send for `_FAILURES` errors."""
+    """Bits to send for `_FAILURES` errors, by designed entropy."""
     needs = [_designed(size, level)[0] for level in range(len(_DESIGNED))]
     return np.maximum.accumulate(np.array(needs))
 

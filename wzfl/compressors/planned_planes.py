@@ -18,7 +18,7 @@ _REVERSALS = 16  # of decisions in a plane whose check fails
 
 @dataclass(frozen=True, eq=False)
 class PlannedPlanes:
-    """Both ends of it, for vectors `[dim]` in blocks of `size`.
+    """Writes and reads payloads by a plan, for vectors `[dim]` in blocks of `size`.
 
     A payload is a byte that says how cells are stretched, two bytes of hash per block of most planes (see
     `hashed`), and what is sent of each plane, the highest first.
@@ -32,26 +32,25 @@ class PlannedPlanes:
     noise: np.ndarray
 
     def write(self, vector: np.ndarray) -> bytes:
-        """Of float32 `[dim]`."""
+        """The payload, without its frame, of a float32 vector `[dim]`."""
         step = self._step(vector)
         places = self._places(vector, stretch.factor(step))
         numbers = np.floor(places).clip(-LARGEST, LARGEST).astype(np.int64)
-        planes, checks, told = self._planes(), [], []
+        planes, checks, syndromes = self._planes(), [], []
         for first in range(0, len(vector), self.size):
             block = numbers[first : first + self.size]
             for plane, syndrome, is_hashed in planes:
                 bits = np.zeros(self.size, np.uint8)
                 bits[: len(block)] = (block >> plane) & 1
-                told.append(syndrome.of(bits))
+                syndromes.append(syndrome.of(bits))
                 checks += [_check(block >> plane)] if is_hashed else []
-        return (
-            struct.pack("b", step) + b"".join(checks) + np.packbits(np.concatenate(told)).tobytes()
-        )
+        packed = np.packbits(np.concatenate(syndromes)).tobytes()
+        return struct.pack("b", step) + b"".join(checks) + packed
 
     def read(
         self, body: memoryview, expected: np.ndarray, contexts: np.ndarray, density: Density
     ) -> "Reading":
-        """What a payload tells of vector - `expected`.
+        """What a payload says of the residual, vector - `expected`, for float32 `expected` `[dim]`.
 
         In a block with a misread plane, what is below it stays unknown.
 
@@ -78,17 +77,17 @@ class PlannedPlanes:
         return Reading(starts, widths, factor, misread)
 
     def _step(self, vector: np.ndarray) -> int:
-        """By which cells are stretched."""
+        """The number of steps by which cells are stretched."""
         if not self.plan.level:
             return 0
         return stretch.step_for(vector, self.plan.cell, self.plan.level)
 
     def _places(self, vector: np.ndarray, factor: float) -> np.ndarray:
-        """In stretched cells, dithered."""
+        """float64 `[dim]`: values in units of stretched cells, dither added."""
         return vector.astype(np.float64) / (self.plan.cell * factor) + self.noise
 
     def _planes(self) -> list[tuple[int, Syndrome, bool]]:
-        """Each with what is sent of it, and whether it is hashed; the highest first."""
+        """Each plane's number, what is sent of it, and whether it is hashed; the highest first."""
         syndromes = [
             Syndrome(self.size, None if bits >= self.size else sent_places(self.size, bits))
             for bits in self.plan.sent
@@ -99,12 +98,12 @@ class PlannedPlanes:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a payload tells of a residual.
+    """In which intervals a payload has a residual lie.
 
     Attributes:
-        starts: float64 `[dim]`, from where it lies.
-        widths: float64 `[dim]`, within which.
-        stretch: by which factor it was told to be larger than planned.
+        starts: float64 `[dim]`, where each interval begins.
+        widths: float64 `[dim]`, how wide it is.
+        stretch: by which factor the client stretched the cells that were planned.
         misread: whether a plane's check failed.
     """
 
@@ -116,7 +115,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class _Message:
-    """Of a block: hashes, and the bits of all planes."""
+    """What is sent of a block: hashes, and the bits of all planes."""
 
     checks: memoryview
     bits: np.ndarray
@@ -134,20 +133,18 @@ class _Reader:
         self._starts = np.zeros(len(places), np.int64)  # of the cells left
 
     def read(self, message: _Message, planes: list[tuple[int, Syndrome, bool]]) -> bool:
-        """Whether a check failed, whatever was tried; what is below the one before then stays unknown."""
+        """Whether a check failed, whatever was tried; planes below the last that passed stay unknown."""
         ratios, start = np.empty(len(self._places), np.float32), 0
         checks = message.checks
         starts = self._starts
         for plane, syndrome, is_hashed in planes:
-            told, start = message.bits[start : start + syndrome.size], start + syndrome.size
+            sent, start = message.bits[start : start + syndrome.size], start + syndrome.size
             zero, one = halves(self._places, starts, plane, self._planes)
             if syndrome.places is not None:
-                kernel.odds(
-                    *(zero, one, self._places, self._cell / self._density.unit),
-                    *(self._contexts, self._density.tables, ratios),
-                )
+                cell, tables = self._cell / self._density.unit, self._density.tables
+                kernel.odds(zero, one, self._places, cell, self._contexts, tables, ratios)
                 np.log(ratios, out=ratios)
-            for bits in syndrome.readings(told, ratios, _REVERSALS):
+            for bits in syndrome.readings(sent, ratios, _REVERSALS):
                 starts = np.where(bits, one, zero)
                 if not is_hashed or _check(starts >> plane) == checks[:HASH_BYTES]:
                     break

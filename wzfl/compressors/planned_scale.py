@@ -13,19 +13,19 @@ _OWN_SCALE_BYTES = 4
 
 
 def chosen(own: Callable[[Tensor], Tensor], public: Public) -> tuple[Tensor, list[bytes]]:
-    """`[clients]`: scales, planned or where there is none the client's own; and what a payload says of each.
+    """Scales `[clients]` (planned, else the client's own), and the bytes each payload spends on its own.
 
-    `own` gives those of the rows that it is given the numbers of.
+    `own` gives the clients' own scales of the rows whose numbers it is called with.
     """
-    told = [b""] * len(public.clients)
+    own_scale_bytes = [b""] * len(public.clients)
     alone = [row for row, known in enumerate(public.has_scale) if not known]
     if not alone:
-        return public.scale, told
+        return public.scale, own_scale_bytes
     rows, scale = torch.tensor(alone, device=public.scale.device), public.scale.clone()
     scale[rows] = own(rows)
-    for row, said in zip(alone, float32_bytes(scale[rows, None]), strict=True):
-        told[row] = said
-    return scale, told
+    for row, string in zip(alone, float32_bytes(scale[rows, None]), strict=True):
+        own_scale_bytes[row] = string
+    return scale, own_scale_bytes
 
 
 def read(

@@ -89,7 +89,7 @@ class SlepianWolf:
         """Payloads without their frames."""
         allocation, code = self._code(updates.shape[1])
         rotated = rotate(updates, public, _TURNS)
-        scale, told = planned_scale.chosen(lambda rows: rms(rotated[rows]), public)
+        scale, own_scale_bytes = planned_scale.chosen(lambda rows: rms(rotated[rows]), public)
         symbols = self._quantized(
             code,
             allocation.gather(rotated, public),
@@ -98,7 +98,7 @@ class SlepianWolf:
         )
         return [
             own + _syndromes(code, row)
-            for own, row in zip(told, _blocks(code, symbols), strict=True)
+            for own, row in zip(own_scale_bytes, _blocks(code, symbols), strict=True)
         ]
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
@@ -113,18 +113,18 @@ class SlepianWolf:
         return self.read(bodies, side, public)
 
     def read(self, bodies: list[memoryview], side: Tensor, public: Public) -> tuple[Tensor, Tensor]:
-        """As `decode_checked`, of payloads without their frames."""
+        """What `decode_checked` gives, from payloads without their frames."""
         allocation, code = self._code(side.shape[1])
         blocks = -(-allocation.count // code.count)
         sizes = [CHECK_BYTES * blocks, -(-sum(code.sizes) * blocks // 8)]
         scale, rest = planned_scale.read(bodies, sum(sizes), public)
-        told, syndromes = split(rest, sizes)
+        sent_checks, syndromes = split(rest, sizes)
         if not all(public.has_scale):
             side = side * (public.scale > 0)[:, None]
         expected = allocation.gather(rotate(side, public, _TURNS), public)
         noise, cell = public.uniform("rounding", allocation.count), self._cell(code, scale)
         places = (expected.double() / cell[:, None] + self._offsets(code, noise)).cpu().numpy()
-        hashes = np.stack([stored_checks(check) for check in told])
+        hashes = np.stack([stored_checks(check) for check in sent_checks])
         symbols, wrong = plane_reader.read(code, syndromes, places, hashes)
         numbers = symbols.reshape(len(symbols), blocks * code.count)[:, : allocation.count]
         noise = self._offsets(code, noise, numbers)
@@ -162,13 +162,13 @@ class SlepianWolf:
         return modulo_moments(*_modulo(code), "dither", residual).energy
 
     def _estimate(self, code: Design, residual: Tensor, scale: Tensor) -> Tensor:
-        """Of the residual, from the distance `[clients, count]` to the middle of the cell."""
+        """The residual's estimate `[clients, count]`, from its distance to the middle of the cell."""
         if self.estimator == "plain":
             return residual
         return posterior.estimates(residual, scale, *_modulo(code))
 
     def _cell(self, code: Design, scale: Tensor) -> Tensor:
-        """`[clients]` float64."""
+        """`[clients]` float64: sizes of cells."""
         return (scale.double() * code.cell).clamp_min(SMALLEST_CELL)
 
     def _code(self, dim: int) -> tuple[Allocation, Design]:

@@ -48,5 +48,5 @@ class SlepianWolfTrellis(SlepianWolf):
         return residual.mul_(self._share(code))
 
     def _share(self, code: Design) -> float:
-        """Of the distance to the point, what the residual is expected to be."""
+        """What share of the distance to the point the residual is expected to be."""
         return 1.0 if self.estimator == "plain" else 1 / (1 + code.quantizer.error)

@@ -16,7 +16,7 @@ CERTAIN_RATIO = 1e6  # log-likelihood ratio of a bit that is known
 
 @dataclass(frozen=True, eq=False)
 class Syndrome:
-    """Of a plane of `count` bits.
+    """What is sent of a plane of `count` bits: some of them, polar transformed, or the plane as it is.
 
     Attributes:
         places: which of the transformed bits are sent, ascending; None: the plane is sent as it is.
@@ -27,11 +27,11 @@ class Syndrome:
 
     @property
     def size(self) -> int:
-        """Bits sent."""
+        """The number of bits that are sent."""
         return self.count if self.places is None else len(self.places)
 
     def of(self, bits: np.ndarray) -> np.ndarray:
-        """uint8 `[size]` of `bits`, uint8 `[count]`."""
+        """What is sent, uint8 `[size]`, of `bits`, uint8 `[count]`."""
         if self.places is None:
             return bits
         padded = np.zeros(block_size(self.count), np.uint8)
@@ -44,9 +44,9 @@ class Syndrome:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Bits, uint8 `[blocks, n]`, by successive cancellation from log P(0) / P(1) of the first n.
 
-        All bits after these are known to be 0. And the places of the closest decisions, int64
-        `[blocks, reversals]`, the closest first, -1 where there are no more; of a plane that is sent as it
-        is, none. `sent` is uint8 `[blocks, size]`.
+        All bits after these are known to be 0. With them the places of the closest decisions, int64
+        `[blocks, reversals]`, the closest first, -1 where there are no more; a plane that is sent as it is
+        has none. `sent` is uint8 `[blocks, size]`.
         """
         count = 0 if self.places is None else reversals
         doubtful = np.full((len(sent), count), -1)
@@ -57,7 +57,7 @@ class Syndrome:
     def read_again(
         self, sent: np.ndarray, ratios: np.ndarray, reversed_places: np.ndarray
     ) -> np.ndarray:
-        """Bits if one of the `doubtful` decisions, int64 `[blocks]`, was wrong.
+        """Bits, uint8 `[blocks, n]`, if the decision at `reversed_places`, int64 `[blocks]`, was wrong.
 
         Source: Afisiadis, Balatsoukas-Stimming, Burg, "A Low-Complexity Improved Successive Cancellation
         Decoder for Polar Codes", Asilomar 2014; decisions on whole constituent codes: Giard & Burg,
@@ -86,18 +86,17 @@ class Syndrome:
         doubtful: np.ndarray,
         margins: np.ndarray,
     ) -> np.ndarray:
-        """See `polar.decode`."""
+        """Bits, uint8 `[blocks, n]`; `doubtful` and `margins` are filled, see `polar.decode`."""
         blocks, count = ratios.shape
         if self.places is None:
             return sent[:, :count]
         size = block_size(self.count)
-        told, bits = np.zeros((2, size, blocks), np.uint8)
-        told[self.places] = sent.T
+        known_bits, bits = np.zeros((2, size, blocks), np.uint8)
+        known_bits[self.places] = sent.T
         room = np.empty((2 * size, blocks), np.float32)
         polar.transpose(ratios, room[:count])
         room[count:size] = CERTAIN_RATIO
-        reversals = reversed_places, doubtful, margins
-        polar.decode(room, self._sent_before, told, bits, *reversals)
+        polar.decode(room, self._sent_before, known_bits, bits, reversed_places, doubtful, margins)
         read = np.empty((blocks, count), np.uint8)
         polar.transpose(bits[:count], read)
         return read

@@ -107,7 +107,7 @@ class WynerZiv:
         dim = updates.shape[1]
         allocation = self._allocation(dim)
         rotated = self._rotate(updates, public)
-        scale, told = planned_scale.chosen(partial(self._own_scale, rotated), public)
+        scale, own_scale_bytes = planned_scale.chosen(partial(self._own_scale, rotated), public)
         sent = allocation.gather(rotated, public)
         noise = public.uniform("rounding", allocation.count)
         folded, check, arrivals = [], OverflowCheck(), Arrivals()
@@ -119,10 +119,10 @@ class WynerZiv:
             )
             check.add(count, overflow, sums)
             folded.append((indices, bits))
-        sums_told = check.ask()  # before symbols, which take longer to arrive
+        copied_sums = check.ask()  # before symbols, which take longer to arrive
         symbols = [pack(indices, bits, arrivals) for indices, bits in folded]
         verify()
-        parts = zip(told, sums_told(), *symbols, strict=True)
+        parts = zip(own_scale_bytes, copied_sums(), *symbols, strict=True)
         return seal_parts(self, parts, dim, public, arrivals)
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
@@ -172,7 +172,7 @@ class WynerZiv:
         public: Public,
         check: Callable[[], None],
     ) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
-        """Of the coordinates that were sent, `[clients, count]`; the scales; what tells which rows failed.
+        """Residuals `[clients, count]` of what was sent, scales, and a function that says which rows failed.
 
         `check` raises where a payload is damaged.
         """

@@ -39,8 +39,8 @@ def transform(
         tiles, columns = _tiles(block, parts, done, levels, source.device)
         with torch.cuda.device_of(source):
             _butterflies[(len(tiles), len(source))](
-                *(source, source.stride(0), target, target.stride(0), other, other.stride(0)),
-                *(signs.view(torch.int32), 2 * signs.stride(0), tiles, block**-0.5),
+                source, source.stride(0), target, target.stride(0), other, other.stride(0),
+                signs.view(torch.int32), 2 * signs.stride(0), tiles, block**-0.5,
                 LEVELS=levels, COLUMNS=columns, GROUPS=_TILE // columns, SCALE=last,
                 FLIP_FIRST=first and flip_first and words is not None,
                 FLIP_LAST=last and not flip_first and words is not None,

@@ -25,7 +25,7 @@ def _squares(left: Tensor, right: Tensor | None) -> Tensor:
     other = left if right is None else right
     with torch.cuda.device_of(left):
         _add_squares[(parts, rows)](
-            *(left, *left.stride(), other, *other.stride(), partial, count),
+            left, *left.stride(), other, *other.stride(), partial, count,
             APART=right is not None, TILE=_TILE, TILES=_TILES,
         )  # fmt: skip
     return added(partial)

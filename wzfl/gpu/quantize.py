@@ -21,7 +21,7 @@ def fold(
     sums = torch.zeros(rows, _SUMS.value, dtype=torch.int32, device=values.device)
     with torch.cuda.device_of(values):
         _fold[(triton.cdiv(count, _TILE), rows)](
-            *(values, values.stride(0), noise, noise.stride(0), cell, symbols, sums, count, covered),
+            values, values.stride(0), noise, noise.stride(0), cell, symbols, sums, count, covered,
             BITS=bits, TILE=_TILE,
         )  # fmt: skip
     return symbols, sums
@@ -37,8 +37,8 @@ def unfold(
     offsets = expected if noise is None else noise
     with torch.cuda.device_of(expected):
         _unfold[(triton.cdiv(count, _TILE), rows)](
-            *(symbols, symbols.stride(0), offsets, offsets.stride(0), expected, expected.stride(0)),
-            *(cell, residuals, sums, count, covered),
+            symbols, symbols.stride(0), offsets, offsets.stride(0), expected, expected.stride(0),
+            cell, residuals, sums, count, covered,
             BITS=bits, DITHERED=noise is not None, TILE=_TILE,
         )  # fmt: skip
     return residuals, sums
@@ -57,8 +57,8 @@ def nearest(
     products, squares = torch.empty(2, rows, parts, dtype=torch.float64, device=values.device)
     with torch.cuda.device_of(values):
         _nearest[(parts, rows)](
-            *(values, values.stride(0), deviations, centroids, boundaries),
-            *(indices, products, squares, count),
+            values, values.stride(0), deviations, centroids, boundaries,
+            indices, products, squares, count,
             BITS=len(centroids).bit_length() - 1, TILE=_TILE,
         )  # fmt: skip
     return indices, added(products), added(squares)
@@ -69,9 +69,9 @@ def lookup(indices: Tensor, tables: Tensor, out: Tensor) -> None:
     rows, count = indices.shape
     with torch.cuda.device_of(indices):
         _lookup[(triton.cdiv(count, _TILE), rows)](
-            *(indices, indices.stride(0), tables, tables.stride(0), out, out.stride(0), count),
+            indices, indices.stride(0), tables, tables.stride(0), out, out.stride(0), count,
             TILE=_TILE,
-        )
+        )  # fmt: skip
 
 
 def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Tensor, Tensor]:
@@ -86,10 +86,10 @@ def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Te
     norms = torch.empty(rows, buckets, dtype=torch.float32, device=values.device)
     with torch.cuda.device_of(values):
         _rounded[(buckets, rows)](
-            *(values, values.stride(0), noise, noise.stride(0), norms, symbols, count, levels),
+            values, values.stride(0), noise, noise.stride(0), norms, symbols, count, levels,
             BUCKET=bucket,
             enable_fp_fusion=False,  # a product and a sum in one rounding would be another number
-        )
+        )  # fmt: skip
     return norms, symbols
 
 

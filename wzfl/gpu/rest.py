@@ -50,10 +50,14 @@ def _move(
 ) -> None:
     with torch.cuda.device_of(vectors):
         kernel[(triton.cdiv(len(places), _TILE), len(vectors))](
-            *(together, vectors, places),
+            together,
+            vectors,
+            places,
             places if change.signs is None else change.signs,
             places if change.exchanged is None else change.exchanged,
-            *(vectors.shape[1], len(places), rest),
+            vectors.shape[1],
+            len(places),
+            rest,
             SIGNED=change.signs is not None,
             OWN=change.own,
             EXCHANGED=change.exchanged is not None,

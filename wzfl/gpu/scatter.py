@@ -17,7 +17,7 @@ def scatter(values: Tensor, places: Tensor, dim: int) -> Tensor:
     out = torch.zeros(rows, dim, dtype=torch.float32, device=values.device)
     with torch.cuda.device_of(values):
         _scatter[(triton.cdiv(count, _TILE), rows)](
-            *(values, values.stride(0), places, places.stride(0), out, count, dim), TILE=_TILE
+            values, values.stride(0), places, places.stride(0), out, count, dim, TILE=_TILE
         )
     return out
 
