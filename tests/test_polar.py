@@ -148,7 +148,7 @@ def test_entropies_of_planes_add_up_to_that_of_cell_numbers(cell):
     offsets = (np.arange(400) + 0.5) / 400
     edges = (np.arange(-60, 62) - offsets[:, None]) * cell
     expected = float(entr(np.diff(norm.cdf(edges))).sum(axis=1).mean() / np.log(2))
-    quantizer = Quantizer(cell, trellised=False)
+    quantizer = Quantizer(cell, trellis_coded=False)
     planes = _entropies(quantizer)
     uniform = [_spacing(quantizer, number) for number, each in enumerate(planes) if each is None]
     assert all(spacing < 0.4 for spacing in uniform)

@@ -174,7 +174,7 @@ def test_several_blocks_are_several_paths():
     assert not failed.any()
     _, code = compressor._code(dim)
     assert code.count == 875
-    assert code.quantizer.trellised
+    assert code.quantizer.trellis_coded
     error = float((estimates - updates).square().mean())
     assert error == pytest.approx(code.quantizer.error * 0.1**2, rel=0.05)
 
@@ -182,7 +182,7 @@ def test_several_blocks_are_several_paths():
 @pytest.mark.parametrize("count", [1, 2, 10])
 def test_tiny_blocks_have_a_design(count):
     for bits in (count, 2 * count, 16 * count):
-        made = design(count, bits, trellised=True)
+        made = design(count, bits, trellis_coded=True)
         assert sum(made.sizes) <= bits
 
 

@@ -21,12 +21,12 @@ def as_tensor(string: bytes | memoryview) -> Tensor:
 
 
 def addresses(strings: Sequence[bytes | memoryview | np.ndarray]) -> np.ndarray:
-    """`[strings]` int64: where they are, for as long as somebody has them."""
+    """`[strings]` int64: addresses of the strings, good for as long as somebody holds them."""
     return np.array([np.frombuffer(string, np.uint8).ctypes.data for string in strings], np.int64)
 
 
 def new_string(size: int) -> bytes:
-    """Not filled yet, which is for the caller to do before anyone else has it.
+    """A string of `size` bytes that the caller is to fill before anyone else has it.
 
     Source: https://docs.python.org/3/c-api/bytes.html#c.PyBytes_FromStringAndSize
     """

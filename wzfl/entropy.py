@@ -20,7 +20,7 @@ _COARSE = 64
 
 
 def encode_positions(positions: np.ndarray, length: int) -> bytes:
-    """Ascending distinct `positions` below `length`, close to log2 C(length, count) bits.
+    """Bytes that say ascending distinct `positions` below `length`, close to log2 C(length, count) bits.
 
     Gaps are range coded, geometrically distributed as between positions chosen at random; of long
     gaps the lowest bits go plain.
@@ -85,7 +85,7 @@ class _Gaps(NamedTuple):
 
 @lru_cache
 def _gaps(length: int, count: int) -> _Gaps:
-    """Of `count` positions below `length`."""
+    """How the gaps between `count` positions below `length` are coded."""
     low_bits = max(0, floor(log2(length / count / _COARSE)))
     # Kept off 0 and 1, where the coder has no code word for a surprise.
     chance = min(max(count / length, 1e-6), 1 - 1e-6)
@@ -98,7 +98,7 @@ def _gaps(length: int, count: int) -> _Gaps:
 
 
 def _table(model: Any, symbols: int) -> _Table:
-    """Read off what each symbol makes of a new encoder's range."""
+    """The probabilities, read off what each symbol makes of a new encoder's range."""
     whole = (2**64 - 1) >> range_coder.PRECISION
     cumulative = np.full(symbols + 1, 1 << range_coder.PRECISION, np.uint64)
     for symbol in range(symbols):

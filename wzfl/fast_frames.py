@@ -102,12 +102,12 @@ def _are_large(size: int) -> bool:
 
 
 def _in_shares(some: Callable[[slice], Result], rows: int, size: int, worth: int) -> list[Result]:
-    """What comes of all rows, of `size` bytes together, on a thread for each `worth` bytes of them."""
+    """Results of `some` for shares of the rows, one thread for each `worth` of their `size` bytes."""
     shares = min(torch.get_num_threads(), max(1, size // worth))
     return in_threads(some, runs(rows, max(1, -(-rows // shares))))
 
 
 def _joined(strings: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """One after the other, and where each starts and ends."""
+    """The strings one after the other as uint8, and where each starts and ends."""
     ends = np.array([0, *accumulate(map(len, strings))], np.int64)
     return np.frombuffer(b"".join(strings), np.uint8), ends

@@ -36,7 +36,7 @@ def framed(
 
 
 def header(codec: int, dim: int) -> bytes:
-    """What comes before the body."""
+    """Version, codec and dim, which come before the body."""
     return _HEADER.pack(VERSION, codec, dim)
 
 
@@ -62,7 +62,7 @@ def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
 
 
 def check(payload: bytes, agreed: bytes) -> None:
-    """Raises `PayloadError` unless the payload, which has a body, is as an encoder made it that agrees.
+    """Raises `PayloadError` unless an encoder that knew `agreed` made the payload, which has a body.
 
     Else it is damaged, or was made for another client, round, scale or compressor setting.
     """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class BitLedger:
-    """Shown payloads, never told a size.
+    """Adds up bits of the payloads it is shown; it takes nobody's word for a size.
 
     Attributes:
         uplink_bits: bits of all payloads from clients.
@@ -23,7 +23,7 @@ class BitLedger:
         self.downlink_bits += _bits(payloads)
 
     def join(self, other: "BitLedger") -> None:
-        """Adds what another has been shown."""
+        """Adds the bits of another ledger."""
         self.uplink_bits += other.uplink_bits
         self.downlink_bits += other.downlink_bits
 

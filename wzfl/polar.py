@@ -32,7 +32,7 @@ def error_rates(entropy: float, count: int) -> np.ndarray:
 
 
 def block_size(count: int) -> int:
-    """The next power of two."""
+    """The smallest power of two of at least `count`."""
     return 1 << max(0, count - 1).bit_length()
 
 
@@ -42,7 +42,7 @@ def _places() -> np.ndarray:
 
 @lru_cache
 def _duals() -> np.ndarray:
-    """At each place, that of the channel whose capacity is this one's entropy."""
+    """By place, that of the dual: of the channel whose capacity is this one's entropy."""
     small = log(4 * log(2))  # a capacity is mean / (4 ln 2) where the mean is small
     duals = np.interp(_log_entropies(), _log_capacities(), _places())
     return np.where(_log_entropies() < _LOWEST - small, _log_entropies() + small, duals)

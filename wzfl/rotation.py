@@ -56,7 +56,7 @@ def rotate(vectors: Tensor, public: Public, turns: int = 1) -> Tensor:
 def rotate_back(
     vectors: Tensor, public: Public, turns: int = 1, added: Tensor | None = None
 ) -> Tensor:
-    """The inverse of `rotate`, up to float32 rounding; and what is `added` `[clients, dim]` to it."""
+    """The inverse of `rotate`, up to float32 rounding, plus what is `added`, `[clients, dim]`."""
     for turn in reversed(range(turns)):
         last = added if turn == 0 else None
         if gpu.is_usable(vectors.device, vectors.shape[1]):
@@ -149,7 +149,7 @@ def _purposes(turn: int) -> list[str]:
 
 
 def _signs(public: Public, layout: "_Layout", turn: int) -> list[Tensor]:
-    """For each pass `[clients, dim + block]`: those of the coordinates, and of what the rest mixes with."""
+    """For each pass, signs `[clients, dim + block]` of the coordinates and of what the rest mixes with."""
     return [public.signs(purpose, layout.dim + layout.block) for purpose in _purposes(turn)]
 
 
@@ -167,7 +167,7 @@ def _plus(restored: Tensor, added: Tensor | None) -> Tensor:
 
 
 class _Part(NamedTuple):
-    """`number` times `[block, lanes]` coordinates, from `start`."""
+    """A part of a vector: `number` times `[block, lanes]` coordinates, from `start`."""
 
     start: int
     number: int
@@ -176,7 +176,7 @@ class _Part(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class _Layout:
-    """`dim` coordinates: `runs` times `block`, a power of two, and a `rest` of less than a block.
+    """How `dim` coordinates divide: into `runs` blocks of `block`, a power of two, and a shorter `rest`.
 
     Attributes:
         lanes: how many runs lie side by side in each stretch of the second pass.
@@ -247,7 +247,7 @@ class _Layout:
         rest.copy_(together[:, len(places) :])
 
     def mix_rest_on_gpu(self, vectors: Tensor, before: "Change", after: "Change") -> None:
-        """The same, with changes of sign, and that of `swap_rest`, on the way."""
+        """Does `mix_rest`, with changes of sign, and with what `swap_rest` does, on the way."""
         if self.rest:
             from wzfl.gpu import rest
 

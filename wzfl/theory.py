@@ -33,7 +33,7 @@ def modulo_step(levels: int, reach: float, rounding: str) -> float:
 
 
 class Moments(NamedTuple):
-    """Of the decoded residual v of a residual r, both in units of the scale.
+    """Moments of a residual r and of what is decoded of it, v, both in units of the scale.
 
     Attributes:
         energy: E v**2.
@@ -48,7 +48,7 @@ class Moments(NamedTuple):
 
 @lru_cache
 def modulo_moments(levels: int, reach: float, rounding: str, residual: float = 1.0) -> Moments:
-    """Of the candidate nearest to the side information, for a residual N(0, residual**2).
+    """Moments of the candidate nearest to the side information, for a residual N(0, residual**2).
 
     The rounding error e is uniform on half a cell for dither, triangular on a whole one for stochastic
     rounding; it and the residual pick the block in which the decoder lands: v = r + e - o * period.
@@ -71,7 +71,7 @@ def modulo_moments(levels: int, reach: float, rounding: str, residual: float = 1
 
 
 def folded_moments(period: float, rounding: float, residual: float = 1.0) -> Moments:
-    """As `modulo_moments`, for a rounding error of variance `rounding` that is Gaussian, or small.
+    """Moments as `modulo_moments`, for a rounding error of variance `rounding` that is Gaussian, or small.
 
     The distance to what is expected, N(0, residual**2 + rounding), is known modulo `period`.
     """

@@ -27,25 +27,25 @@ _STEPS = 10  # of the search for the cell size
 
 @dataclass(frozen=True)
 class Quantizer:
-    """A dithered one; lengths are in units of the scale, the residual's RMS.
+    """A dithered quantizer, scalar or trellis-coded; lengths are in units of the scale, the residual's RMS.
 
     Attributes:
-        cell: between a number and the next.
-        trellised: whether numbers are those of the path of a trellis; its points are the
+        cell: distance from a number to the next.
+        trellis_coded: whether numbers are those of the path of a trellis; its points are the
             middles of cells.
     """
 
     cell: float
-    trellised: bool
+    trellis_coded: bool
 
     @property
     def error(self) -> float:
-        """Its variance."""
-        return (trellis.MOMENT if self.trellised else 1 / 12) * self.cell**2
+        """Variance of the quantization error."""
+        return (trellis.MOMENT if self.trellis_coded else 1 / 12) * self.cell**2
 
     def chance(self, lower: np.ndarray) -> np.ndarray:
-        """That a Gaussian residual is sent as the number of the cell that starts at `lower`."""
-        if not self.trellised:
+        """Probability that a Gaussian residual is sent as the number of the cell that starts at `lower`."""
+        if not self.trellis_coded:
             return normal_probability(lower, lower + self.cell)
         # The error does not depend on the residual, but the point on both.
         deviation = (1 + self.error) ** 0.5
@@ -68,7 +68,7 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Of blocks of `count` coordinates.
+    """The code of blocks of `count` coordinates: a quantizer, and what is sent of each bit plane.
 
     Attributes:
         planes: the lowest first; cell numbers are known modulo 2**len(planes).
@@ -80,19 +80,19 @@ class Design:
 
     @property
     def cell(self) -> float:
-        """Its size, in units of the scale."""
+        """Size of a cell, in units of the scale."""
         return self.quantizer.cell
 
     @property
     def sizes(self) -> list[int]:
-        """Bits sent of each plane."""
+        """How many bits are sent of each plane."""
         return [plane.syndrome.size for plane in self.planes]
 
 
 @lru_cache(maxsize=32)
-def design(count: int, bits: int, trellised: bool = False) -> Design:
-    """For the quantizer of least error whose numbers `bits` bits per block of `count` tell almost surely."""
-    quantizer = _finest(count, bits, trellised)
+def design(count: int, bits: int, trellis_coded: bool = False) -> Design:
+    """The code of least error whose blocks of `count` cell numbers can be decoded from `bits` bits."""
+    quantizer = _finest(count, bits, trellis_coded)
     entropies, tables = _entropies(quantizer), _tables(quantizer)
     raw = sum(entropy is None for entropy in entropies)
     rates = _rates(entropies, count)
@@ -107,19 +107,19 @@ def design(count: int, bits: int, trellised: bool = False) -> Design:
     return Design(count, quantizer, tuple(planes))
 
 
-def _finest(count: int, bits: int, trellised: bool) -> Quantizer:
-    """That of the smallest cells whose numbers so many bits tell."""
+def _finest(count: int, bits: int, trellis_coded: bool) -> Quantizer:
+    """The quantizer with the smallest cells whose numbers can be decoded from `bits` bits per block."""
     rate = bits / count
     finest, coarsest = 4 * 2.0**-rate, (_CERTAIN_SPACING + 1) * 2.0**-rate
     for _ in range(_STEPS):
         middle = (finest * coarsest) ** 0.5
-        enough = _risk(Quantizer(middle, trellised), count, bits) <= _FAILURES
+        enough = _risk(Quantizer(middle, trellis_coded), count, bits) <= _FAILURES
         finest, coarsest = (finest, middle) if enough else (middle, coarsest)
-    return Quantizer(coarsest, trellised)
+    return Quantizer(coarsest, trellis_coded)
 
 
 def _risk(quantizer: Quantizer, count: int, bits: int) -> float:
-    """Expected errors in a block."""
+    """Expected number of errors in a block; infinite where bits are too few."""
     entropies = _entropies(quantizer)
     left = bits - count * sum(entropy is None for entropy in entropies)
     if left < 0:
@@ -135,7 +135,7 @@ def _rates(entropies: list[float | None], count: int) -> np.ndarray:
 
 
 def _entropies(quantizer: Quantizer) -> list[float | None]:
-    """Of each plane that matters, bits; None where its bits are as good as uniform."""
+    """Conditional entropy of each plane that matters, in bits; None where it is as good as 1."""
     return [
         None if _uniform(quantizer, plane) else _entropy(quantizer, plane)
         for plane in range(_plane_count(quantizer))
@@ -143,6 +143,7 @@ def _entropies(quantizer: Quantizer) -> list[float | None]:
 
 
 def _tables(quantizer: Quantizer) -> list[np.ndarray]:
+    """The `ratios` of each plane that matters."""
     return [
         np.zeros(_PLACES, np.float32)
         if _uniform(quantizer, plane)
@@ -153,7 +154,7 @@ def _tables(quantizer: Quantizer) -> list[np.ndarray]:
 
 def _uniform(quantizer: Quantizer, plane: int) -> bool:
     """Whether nothing is known of a plane's bits; the lowest of a trellis are not independent."""
-    return _spacing(quantizer, plane) < _RAW or (quantizer.trellised and plane == 0)
+    return _spacing(quantizer, plane) < _RAW or (quantizer.trellis_coded and plane == 0)
 
 
 def _plane_count(quantizer: Quantizer) -> int:
@@ -161,7 +162,7 @@ def _plane_count(quantizer: Quantizer) -> int:
 
 
 def _spacing(quantizer: Quantizer, plane: int) -> float:
-    """Between points that agree in all planes below."""
+    """Distance between points that agree in all planes below."""
     return quantizer.cell * 2.0**plane
 
 

@@ -125,7 +125,7 @@ def _codebook(bits: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def nearest(values: Tensor, deviations: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
     """Indices `[clients, count]` of the centroids c nearest to `values / deviations`.
 
-    And for each client sum(values * c) and sum(c * c), `[clients]` float64.
+    With them, for each client, sum(values * c) and sum(c * c), `[clients]` float64.
     """
     if gpu.is_usable(values.device, values.shape[1]):
         from wzfl.gpu import quantize
@@ -144,7 +144,7 @@ def nearest(values: Tensor, deviations: Tensor, bits: int) -> tuple[Tensor, Tens
 def nearest_with_torch(
     values: Tensor, deviations: Tensor, bits: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`nearest` on any device."""
+    """What `nearest` gives, on any device."""
     centroids, boundaries = _codebook(bits, values.device)
     values = values.double().contiguous()
     indices = torch.bucketize(values / deviations[:, None], boundaries)

@@ -109,7 +109,7 @@ def open_parts(
     dim: int,
     public: Public,
 ) -> list[list[memoryview]]:
-    """For each part of a body, `sizes` bytes long, that of every row; or a `PayloadError`."""
+    """The parts of bodies, each of its size in bytes, as a list of all rows per part; or a `PayloadError`."""
     parts, check = unchecked_parts(compressor, payloads, sizes, dim, public)
     check()
     return parts
@@ -122,7 +122,7 @@ def unchecked_parts(
     dim: int,
     public: Public,
 ) -> tuple[list[list[memoryview]], Callable[[], None]]:
-    """As `open_parts`, of payloads that may be damaged; and a check to call before that matters."""
+    """The parts as `open_parts` gives them, unchecked; and a check to call before damage matters."""
     bodies = unchecked_rows(compressor, payloads, dim, public)
     check = partial(check_rows, compressor, payloads, public)
     try:

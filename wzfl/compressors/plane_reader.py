@@ -80,7 +80,7 @@ class _Known:
 
     def joined(self, code: Design, bits: np.ndarray) -> "_Known":
         """What is known with the plane's `bits`, too; the lowest of a trellis say where its points are."""
-        on_a_path = code.quantizer.trellised and self.plane == 0
+        on_a_path = code.quantizer.trellis_coded and self.plane == 0
         places = self.places - halves(bits) if on_a_path else self.places
         lower = self.lower + (bits.astype(np.int32) << self.plane)
         return _Known(self.plane + 1, self.sent[:, code.sizes[self.plane] :], lower, places)

@@ -31,7 +31,7 @@ def estimates(distances: Tensor, scale: Tensor, levels: int, reach: float) -> Te
 
 
 def interpolated_with_torch(distances: Tensor, units: Tensor, table: Tensor) -> Tensor:
-    """`estimates` on any device."""
+    """What `estimates` gives, on any device."""
     last, units = len(table) - 1, units[:, None]
     places = distances.double().abs().div_(units).mul_(_PER_DEVIATION)
     places = torch.where(places < last, places, float(last))

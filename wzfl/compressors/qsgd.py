@@ -129,7 +129,7 @@ def rounded(values: Tensor, noise: Tensor, bucket: int, levels: int) -> tuple[Te
 def rounded_with_torch(
     values: Tensor, noise: Tensor, bucket: int, levels: int
 ) -> tuple[Tensor, Tensor]:
-    """`rounded` on any device."""
+    """What `rounded` gives, on any device."""
     padded = torch.nn.functional.pad(values, (0, -values.shape[1] % bucket))
     norms = padded.unflatten(1, (-1, bucket)).abs().amax(dim=2)
     # A bucket of zeros: 0 / 1 is right. float64: 1e-38 / 1e-38 must not lose its digits.

@@ -79,7 +79,7 @@ class QSGDElias:
 
         @cache
         def bits(step: float) -> tuple[int, int]:
-            """Of the code for few nonzero levels, and of that for many."""
+            """Lengths of the code for few nonzero levels, and of that for many."""
             lengths = lengths_by_digits(self.code)
             return kernel.coded_bits(magnitudes, step, noise, LARGEST - 2, lengths)
 
@@ -107,7 +107,7 @@ def _smallest(fits: Callable[[float], bool], largest: float) -> float:
 
 
 def _float32(step: float) -> float:
-    """As it will be sent."""
+    """The step as it will be sent, a positive float32."""
     limits = np.finfo(np.float32)
     return float(np.float32(min(max(step, float(limits.tiny)), float(limits.max))))
 

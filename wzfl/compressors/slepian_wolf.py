@@ -86,7 +86,7 @@ class SlepianWolf:
         return seal_rows(self, self.bodies(updates, public), updates.shape[1], public)
 
     def bodies(self, updates: Tensor, public: Public) -> list[bytes]:
-        """Payloads without their frames."""
+        """Payloads without their frames, one per row of `updates` `[clients, dim]`."""
         allocation, code = self._code(updates.shape[1])
         rotated = rotate(updates, public, _TURNS)
         scale, own_scale_bytes = planned_scale.chosen(lambda rows: rms(rotated[rows]), public)
@@ -152,7 +152,7 @@ class SlepianWolf:
         return fold(values, noise, cell, len(code.planes), 0)[0]
 
     def _offsets(self, code: Design, noise: Tensor, numbers: np.ndarray | None = None) -> Tensor:
-        """What is added to places, in cells, before they are rounded down; `numbers`, once known."""
+        """Offset added before rounding down, in cells; it may depend on `numbers`, once they are known."""
         return noise
 
     def _energy(self, code: Design, residual: float) -> float:

@@ -31,7 +31,7 @@ class SlepianWolfTrellis(SlepianWolf):
     narrowest: ClassVar[float] = 1.3
 
     def _design(self, count: int, bits: int) -> Design:
-        return design(count, bits, trellised=True)
+        return design(count, bits, trellis_coded=True)
 
     def _quantized(self, code: Design, values: Tensor, noise: Tensor, cell: Tensor) -> Tensor:
         return trellis.fold(values, noise, cell, len(code.planes), 0, run=code.count)[0]

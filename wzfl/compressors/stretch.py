@@ -15,7 +15,7 @@ _MIDDLES = (EDGES[:-1] + EDGES[1:]) / 2
 
 
 def factor(step: int) -> float:
-    """2 to the power of `step` parts of an octave."""
+    """The factor of a step: 2 to the power of `step` / 32."""
     return float(2.0 ** (step / _PER_OCTAVE))
 
 
@@ -35,7 +35,7 @@ def step_for(values: np.ndarray, cell: float, wanted: float) -> int:
 
 
 def _levels(values: np.ndarray, cell: float, steps: np.ndarray) -> np.ndarray:
-    """By step."""
+    """`[steps]`: the `level` of `values` in cells that are stretched by each of `steps`."""
     bins = np.empty(len(values), np.uint8)
     kernel.bin_numbers(np.abs(values), 1 / cell, bins)
     shares = np.bincount(bins, minlength=BINS) / len(values)

@@ -112,7 +112,7 @@ def largest(values: Tensor, count: int) -> Tensor:
 
 
 def largest_with_torch(values: Tensor, count: int) -> Tensor:
-    """`largest` on any device."""
+    """What `largest` gives, on any device."""
     magnitudes = values.abs()
     threshold = magnitudes.topk(count, dim=1, sorted=False).values.amin(dim=1, keepdim=True)
     above, ties = magnitudes > threshold, magnitudes == threshold

@@ -1,4 +1,4 @@
-"""Rounding along a path of a trellis, modulo a few numbers: `modulo`, a run of coordinates at once."""
+"""Trellis-coded quantization (TCQ), modulo a few numbers: `modulo`, a run of coordinates at once."""
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def unfold(
 
 
 def unknown_path(noise: Tensor) -> Tensor:
-    """What is added to places, in cells, before they are rounded down, were it not for `halves`.
+    """Offset added before rounding down, in cells, while the path (`halves`) is not known.
 
     Cells repeat after two, so that the dither has to cover two.
     """
@@ -53,7 +53,7 @@ def unknown_path(noise: Tensor) -> Tensor:
 
 
 def known_path(noise: Tensor, numbers: np.ndarray, run: int | None = None) -> Tensor:
-    """What is added to places, in cells, before they are rounded down."""
+    """Offset added before rounding down, in cells, once `numbers` say which path it is."""
     return unknown_path(noise) - torch.from_numpy(halves(numbers, run)).to(noise.device)
 
 
@@ -70,5 +70,5 @@ def halves(numbers: np.ndarray, run: int | None = None) -> np.ndarray:
 
 
 def _paths(count: int, run: int | None) -> list[slice]:
-    """Of so many coordinates, those of each path."""
+    """Slices of `count` coordinates, one per path."""
     return runs(count, run or max(1, count))

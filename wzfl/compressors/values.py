@@ -87,7 +87,7 @@ def restored(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor
 
 
 def restored_with_torch(symbols: Tensor, norms: Tensor, bucket: int, levels: int) -> Tensor:
-    """`restored` on any device."""
+    """What `restored` gives, on any device."""
     # In the device's memory: a GPU divides by a number less exactly.
     steps = torch.full((), float(levels), dtype=torch.float32, device=symbols.device)
     values = symbols.float().sub_(steps).div_(steps)

@@ -33,7 +33,7 @@ def unpack(packed: Tensor, bits: int, count: int) -> Tensor:
 
 @triton.jit
 def _pack(symbols, stride, out, count, size, BITS: tl.constexpr, TILE: tl.constexpr):
-    """Eight bits of one plane, or of the end of one and the start of the next, to a byte."""
+    """Packs eight bits of one plane, or of the end of one and the start of the next, into a byte."""
     row, octet = tl.program_id(1).to(tl.int64), tl.program_id(0) * TILE + tl.arange(0, TILE)
     place = tl.arange(0, 8)[None, :]
     bit = octet.to(tl.int64)[:, None] * 8 + place
@@ -49,7 +49,7 @@ def _pack(symbols, stride, out, count, size, BITS: tl.constexpr, TILE: tl.conste
 
 @triton.jit
 def _unpack(packed, stride, out, count, size, BITS: tl.constexpr, TILE: tl.constexpr):
-    """Eight symbols at a time: of each plane a byte, or the end of one and the start of the next."""
+    """Unpacks eight symbols at a time, from a byte of each plane, or parts of two."""
     row, octet = tl.program_id(1).to(tl.int64), tl.program_id(0) * TILE + tl.arange(0, TILE)
     place = tl.arange(0, 8)[None, :]
     index, length = octet[:, None] * 8 + place, tl.cast(count, tl.int64)

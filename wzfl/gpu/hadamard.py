@@ -61,10 +61,10 @@ def _stages(levels: int) -> list[int]:
 def _tiles(
     block: int, parts: Parts, done: int, levels: int, device: torch.device
 ) -> tuple[Tensor, int]:
-    """What `levels` stages take at a time once some are `done`, and how many columns that is at most.
+    """Tiles that `levels` stages work on once some are `done`, and the most columns that one has.
 
-    `[tiles, 4]` int32: the first coordinate, how far those apart are that are mixed, and how many columns
-    and groups of them there are from there on.
+    Tiles are `[tiles, 4]` int32: the first coordinate, how far those apart are that are mixed, and how many
+    columns and groups of them there are from there on.
     """
     spans = [(block * lanes) >> (done + levels) for _, _, lanes in parts]
     columns = min(_TILE, triton.next_power_of_2(max(spans)))
@@ -76,7 +76,7 @@ def _tiles(
 
 
 def _tiles_of(start: int, count: int, span: int, levels: int, columns: int) -> np.ndarray:
-    """Those of `count` groups from `start` of `span` columns each."""
+    """Tiles, as in `_tiles`, of `count` groups from `start` of `span` columns each."""
     group = np.arange(0, count, _TILE // columns)[:, None]
     column = np.arange(0, span, columns)
     first = start + (group << levels) * span + column
@@ -93,7 +93,7 @@ def _butterflies(
     LEVELS: tl.constexpr, COLUMNS: tl.constexpr, GROUPS: tl.constexpr, SCALE: tl.constexpr,
     FLIP_FIRST: tl.constexpr, FLIP_LAST: tl.constexpr, ADD: tl.constexpr,
 ):  # fmt: skip
-    """2**LEVELS coordinates `span` apart, of each column of each group of a tile."""
+    """Transforms 2**LEVELS coordinates `span` apart, of each column of each group of a tile."""
     RADIX: tl.constexpr = 1 << LEVELS
     TILE: tl.constexpr = GROUPS * COLUMNS
     row, tile = tl.program_id(1).to(tl.int64), tiles + 4 * tl.program_id(0)

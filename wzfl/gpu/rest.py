@@ -1,4 +1,4 @@
-"""What of a rotation's coordinates fills no block, on its way to those it is mixed with, and back."""
+"""Mixes the rest of a rotation, coordinates that fill no block, with coordinates from everywhere."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _TILE = 256
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """What else happens to coordinates, on one of the ways.
+    """What else happens to coordinates on their way into the transform, or back from it.
 
     Attributes:
         signs: keys `[rows]` int64 of the signs that they are multiplied with; None leaves them.
@@ -29,7 +29,7 @@ class Change:
 
 
 def mix(vectors: Tensor, places: Tensor, rest: int, before: Change, after: Change) -> None:
-    """A Hadamard transform of the last `rest` coordinates of `vectors` `[rows, dim]` and some from `places`.
+    """Transforms the last `rest` coordinates of `vectors` `[rows, dim]` together with some from `places`.
 
     `places` `[block]` int64 are distinct, none of them of the rest. The rest takes part in place of the
     last of them, with which it may be exchanged.

@@ -1,4 +1,4 @@
-"""Values to places that are all different, so that their order does not matter.
+"""Writes values to places that are all different, so that their order does not matter.
 
 Torch sorts places first where algorithms are to be deterministic, as it can not know that.
 """

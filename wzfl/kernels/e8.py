@@ -21,7 +21,7 @@ def fold_row(
     symbols: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Symbols are labels, modulo 2**bits, of the points nearest to values / cell + dither.
+    """Fills `symbols` with the labels, modulo 2**bits, of the points nearest to values / cell + dither.
 
     The dither's labels are `noise`, which makes it uniform. Adds what is left out of the first `covered`
     coordinates' points, in units of 2**bits, modulo 256, to the four `sums` in turn; coordinates are whole
@@ -54,7 +54,7 @@ def unfold_row(
     residuals: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Residuals are the distances from `expected` to the nearest point with these labels, less its dither.
+    """Fills `residuals` with distances from `expected` to the nearest points with these labels, less dither.
 
     Adds to `sums` as `fold_row` does.
     """
@@ -89,7 +89,7 @@ def point_of(label: np.ndarray, point: np.ndarray) -> None:
 
 @compiled
 def label_of(point: np.ndarray, label: np.ndarray) -> None:
-    """Fills `label` with the coefficients that `point_of` takes to `point`."""
+    """Fills `label` with the coefficients of `point`: the inverse of `point_of`."""
     half = point[7]
     label[7] = 2 * half
     label[6] = point[6] - half
@@ -100,7 +100,7 @@ def label_of(point: np.ndarray, label: np.ndarray) -> None:
 
 @compiled
 def nearest(place: np.ndarray, point: np.ndarray) -> None:
-    """Fills `point` with the lattice point nearest to `place`: one of D8 (an even sum) or of D8 + 1/2.
+    """Fills `point` with the lattice point nearest to `place`, of D8 (integers, even sum) or of D8 + 1/2.
 
     Source: Conway & Sloane, IEEE Trans. IT 28(2), 1982.
     """
@@ -112,7 +112,7 @@ def nearest(place: np.ndarray, point: np.ndarray) -> None:
 
 @compiled
 def _nearest_even(place: np.ndarray, shift: float, point: np.ndarray) -> float:
-    """Fills `point` with the nearest integers of even sum plus `shift`; returns the squared distance."""
+    """Fills `point` with the nearest integers of even sum, plus `shift`; returns the squared distance."""
     worst, total, distance = 0, 0.0, 0.0
     for index in range(_SIZE):
         point[index] = np.floor(place[index] - shift + 0.5)
@@ -129,13 +129,13 @@ def _nearest_even(place: np.ndarray, shift: float, point: np.ndarray) -> float:
 
 @compiled
 def _add(turns: np.ndarray, sums: np.ndarray) -> None:
-    """Adds one point's coordinates, modulo 256, to the four `sums` in turn."""
+    """Adds `turns` modulo 256 to the four `sums` in turn."""
     for index in range(_SIZE):
         sums[index % 4] += turns[index] - np.floor(turns[index] * 2.0**-8) * 2.0**8
 
 
 @compiled
 def nearest_rows(places: np.ndarray, points: np.ndarray) -> None:
-    """Fills the rows of `points` with the lattice points nearest to those of float64 `places` `[n, 8]`."""
+    """Does `nearest` for each row of float64 `places` `[n, 8]`."""
     for row in range(len(places)):
         nearest(places[row], points[row])
