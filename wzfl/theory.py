@@ -71,7 +71,7 @@ def modulo_moments(levels: int, reach: float, rounding: str, residual: float = 1
 
 
 def folded_moments(period: float, rounding: float, residual: float = 1.0) -> Moments:
-    """Moments as `modulo_moments`, for a rounding error of variance `rounding` that is Gaussian, or small.
+    """Moments like `modulo_moments`, for a rounding error of variance `rounding` that is Gaussian, or small.
 
     The distance to what is expected, N(0, residual**2 + rounding), is known modulo `period`.
     """

@@ -9,7 +9,7 @@ and `side` as they were: errors are measured against the updates after they were
 here, and a yaml of the same name in conf/compressor/. The tests find it there. Of its bitrate they know
 whether the yaml takes ${bitrate}, and that what its constructor refuses is out of range; if its bits depend
 on the data, add its name to DATA_DEPENDENT in tests/test_compressors.py, and once its format is final its
-payload to GOLDEN, as the skipped test says.
+payload to GOLDEN, as the skipped test says. What it may offer beside `Compressor` is in the protocols below.
 """
 
 from typing import Protocol, TypeGuard, runtime_checkable
@@ -77,7 +77,7 @@ class SideInformed(Protocol):
     def decode_checked(
         self, payloads: list[bytes], side: Tensor, public: Public
     ) -> tuple[Tensor, Tensor]:
-        """`decode`, and which rows failed the decoder's check, `[clients]` bool.
+        """The estimates of `decode`, and which rows failed the decoder's check, `[clients]` bool.
 
         A failed row's estimate follows the compressor's stated rule.
         """

@@ -100,7 +100,7 @@ def _spread(
 
 @triton.jit
 def _here(places, dim, block, rest, TILE: tl.constexpr):
-    """The row and numbers of a tile, which there are, which are of the rest; where that is, and others."""
+    """A tile's row and numbers; which of them exist, which are of the rest; where the rest is, and places."""
     row, index = tl.program_id(1), tl.program_id(0) * TILE + tl.arange(0, TILE)
     inside = index < block
     place = tl.load(places + index, mask=inside, other=0)
