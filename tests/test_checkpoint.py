@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_simulation import CLIENTS, federation, shards
 
 from wzfl import InputError, checkpoint
@@ -249,8 +250,29 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_VERSION", 99)
     checkpoint.save(path, {"a": 1})
     monkeypatch.undo()
-    with pytest.raises(Unusable, match="got version 99; expected 1"):
+    with pytest.raises(Unusable, match="got version 99; expected 2"):
         checkpoint.load(path, CPU)
+
+
+def test_a_run_with_checkpoints_of_another_layout_starts_anew(folders):
+    """Such as that whose digest left out names, types and shapes."""
+    whole, killed, settings = interrupted(*folders)
+    for path in killed.partial.glob("round_*.safetensors"):
+        metadata = {"version": "1", "tree": "{}", "digest": "0123"}
+        save_file({"000000": torch.zeros(3)}, path, metadata)
+        with pytest.raises(Unusable, match="damaged, or written by other code"):
+            checkpoint.load(path, CPU)
+    assert train(killed, settings) == 0
+    assert tables(killed) == tables(whole)
+
+
+def test_what_a_process_was_writing_when_it_was_killed_is_gone_in_the_end(folders):
+    _, killed = folders
+    settings = federation("wyner_ziv")
+    train(killed, settings, 7)
+    (killed.partial / "partial.123.round_10.safetensors").write_bytes(b"half")
+    assert train(killed, settings) == 5
+    assert not list(killed.path.glob("partial.*"))
 
 
 def test_objects_that_other_code_wrote_are_named(tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from wzfl import InputError, datasets
+from wzfl import InputError, dataset_cache, datasets
 from wzfl.datasets import DataMissing, digits, image_folder, to_device, torchvision_dataset
 
 PLAIN = {"mean": [0.0], "std": [1.0]}
@@ -21,7 +22,7 @@ REAL = os.environ.get("WZFL_DATA_DIR")
 
 @pytest.fixture(autouse=True)
 def _own_cache(monkeypatch, tmp_path):
-    monkeypatch.setattr(datasets, "user_cache_path", lambda name: tmp_path / "user-cache")
+    monkeypatch.setattr(dataset_cache, "user_cache_path", lambda name: tmp_path / "user-cache")
 
 
 @pytest.fixture
@@ -175,6 +176,16 @@ def test_a_bit_flipped_in_the_cache_is_noticed(tree):
     again = image_folder("pets", "pets", tree, **COLOUR)
     assert again.train_x.equal(first.train_x)
     assert again.train_y.equal(first.train_y)
+    assert cache.read_bytes() == whole
+
+
+@pytest.mark.parametrize("metadata", [{}, {"digest": "0123"}], ids=["none", "another"])
+def test_a_cache_of_other_code_is_made_again(tree, metadata):
+    first = image_folder("pets", "pets", tree, **COLOUR)
+    (cache,) = (tree / ".wzfl_cache").glob("*.safetensors")
+    whole = cache.read_bytes()
+    save_file({"train_x": torch.zeros(2)}, cache, metadata)
+    assert image_folder("pets", "pets", tree, **COLOUR).train_x.equal(first.train_x)
     assert cache.read_bytes() == whole
 
 

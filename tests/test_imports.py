@@ -30,7 +30,7 @@ FOUNDATION = {
     "kernels",
     "gpu",
 }
-NO_COMPRESSION = {"client", "server", "models", "datasets", "partition"}
+NO_COMPRESSION = {"client", "server", "models", "datasets", "dataset_cache", "partition"}
 
 
 def imports(path):

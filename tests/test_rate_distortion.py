@@ -21,6 +21,7 @@ from wzfl.rate_distortion import COLUMNS, KEY, load_table, measure, merge_row
 from wzfl.reporting.plots import save
 from wzfl.reporting.rate_distortion_plots import rate_distortion as figure_of
 from wzfl.sources import Gaussian, Lognormal, Recorded, Sparse, save_recording
+from wzfl.tensor_file import save_tensors
 from wzfl.theory import best_reach, gap_db, modulo_distortion
 
 SOURCES = [Gaussian, Lognormal, Sparse]
@@ -233,6 +234,23 @@ def test_what_is_not_recorded_says_how_to_record_it(call, tmp_path):
     path.write_bytes(b"nonsense")
     with pytest.raises(wzfl.InputError, match="is no recording of updates"):
         Recorded(str(tmp_path), "broken").draw(0)
+
+
+def test_a_recording_that_was_damaged_is_refused(tmp_path):
+    path = tmp_path / "some.safetensors"
+    save_recording(path, torch.ones(2, 3), torch.zeros(2, 3), {"round": 4})
+    updates, _ = Recorded(str(tmp_path), "some").draw(0)
+    assert updates.equal(torch.ones(2, 3))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(wzfl.InputError, match=r"no recording .* digest.*; remove it and record it"):
+        Recorded(str(tmp_path), "some").draw(0)
+
+
+def test_what_else_is_in_such_a_file_is_no_recording(tmp_path):
+    save_tensors(tmp_path / "other.safetensors", {"updates": torch.ones(2, 3)}, {})
+    with pytest.raises(wzfl.InputError, match="is no recording of updates"):
+        Recorded(str(tmp_path), "other").draw(0)
 
 
 def test_a_recording_is_there_as_a_whole(tmp_path):

@@ -1,7 +1,6 @@
 """Data sets, decoded once, cached as tensors, held on the training device."""
 
 import hashlib
-import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import xxhash
-from platformdirs import user_cache_path
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from wzfl.dataset_cache import cached
 from wzfl.errors import InputError
-from wzfl.tensor_file import save_tensors
 
-_CACHE_VERSION = 3
 _SECONDS_TO_CONNECT = 15.0
 # MD5 of files that torchvision reads unchecked. It checks what it downloads, and CIFAR-10's always; of
 # Fashion-MNIST none are published but those of the packed files.
@@ -121,7 +116,7 @@ def torchvision_dataset(
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return images, torch.as_tensor(data.targets)
 
-    return _finish(name, _cached(name, root, _folder(root, cls), split), mean, std)
+    return _finish(name, cached(name, root, _folder(root, cls), split), mean, std)
 
 
 def image_folder(
@@ -166,7 +161,7 @@ def image_folder(
             raise InputError(f"data set {name}: images must be of one size; got {sorted(shapes)}")
         return torch.stack(images), torch.tensor(labels)
 
-    return _finish(name, _cached(name, root, tree, split), mean, std)
+    return _finish(name, cached(name, root, tree, split), mean, std)
 
 
 def to_device(data: Dataset, device: torch.device) -> Dataset:
@@ -281,68 +276,3 @@ def _finish(
 def _folder(root: Path, cls: str) -> Path:
     """Where torchvision keeps a data set below its root."""
     return root / {"CIFAR10": "cifar-10-batches-py"}.get(cls, cls)
-
-
-def _cached(
-    name: str, root: Path, source: Path, split: Callable[[bool], tuple[Tensor, Tensor]]
-) -> dict[str, Tensor]:
-    """The four tensors, images as uint8, from a cache if its source has not changed since.
-
-    The cache lies beside the data or, where that can not be written, in the user's cache folder.
-    """
-    for folder in _cache_folders(root):
-        path = folder / f"{name}-{_state(source)}.safetensors"
-        try:
-            return _load(path)
-        except (OSError, SafetensorError):
-            continue  # absent, unreadable or damaged: it is made again
-    tensors: dict[str, Tensor] = {}
-    for part in ("train", "test"):
-        x, y = split(part == "train")
-        tensors |= {f"{part}_x": x.to(torch.uint8).contiguous(), f"{part}_y": y.to(torch.int32)}
-    for folder in _cache_folders(root):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{name}-{_state(source)}.safetensors"
-            save_tensors(path, tensors, {"digest": _digest(tensors)})
-            break
-        except OSError:
-            continue
-    return tensors
-
-
-def _cache_folders(root: Path) -> list[Path]:
-    """Where to look for a cache, and where to put it, in this order."""
-    beside, users = root / ".wzfl_cache", user_cache_path("wzfl")
-    # Permission bits, as the superuser may write everywhere but should not.
-    writable = root.is_dir() and root.stat().st_mode & 0o222
-    return [beside, users] if writable or beside.is_dir() else [users]
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    """What was saved.
-
-    Raises:
-        OSError, SafetensorError: the file is absent, damaged or of another layout.
-    """
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        if (file.metadata() or {}).get("digest") != _digest(tensors):
-            raise SafetensorError(f"{path}: what is in it is not what was written")
-    return tensors
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = xxhash.xxh3_128()
-    for name in sorted(tensors):
-        digest.update(f"{name} {tuple(tensors[name].shape)}\n".encode())
-        digest.update(tensors[name].numpy().data)
-    return digest.hexdigest()
-
-
-def _state(source: Path) -> str:
-    """Changes when a file below `source` is added, removed, resized or touched."""
-    files = sorted(path for path in source.rglob("*") if path.is_file())
-    listing = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    text = json.dumps([_CACHE_VERSION, str(source.absolute()), listing])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -23,6 +23,7 @@ from wzfl import checkpoint
 from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.errors import InputError
 from wzfl.federation import State
+from wzfl.replacing import replacing
 from wzfl.results import CLIENTS, CONFIG, METADATA, ROUNDS, RunFolder, load_rounds
 
 COLUMNS = (
@@ -118,8 +119,9 @@ class PartialRun:
         with _writing(self.path):
             (self.path / METADATA).write_text(json.dumps(described, indent=2) + "\n")
             os.replace(self.path, self.folder.path)  # first: until then checkpoints are needed
-            for path in self.folder.path.glob("round_*"):
-                path.unlink()
+            for pattern in ("round_*", "partial.*"):  # the latter of processes that were killed
+                for path in self.folder.path.glob(pattern):
+                    path.unlink()
 
     def _keep(self, state: State) -> None:
         contents = {"environment": dict(self.environment), "state": state.contents()}
@@ -201,11 +203,9 @@ def _until(round: int, path: Path, columns: Iterable[str]) -> list[dict[str, str
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """The whole table, or what was there before."""
-    partial = path.with_name(f"partial.{path.name}")
-    with _opened(partial, "wt") as file:
+    with replacing(path) as partial, _opened(partial, "wt") as file:
         csv.DictWriter(file, list(columns)).writeheader()
         _rows(file, columns, rows)
-    partial.replace(path)
 
 
 def _rows(file: Any, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:

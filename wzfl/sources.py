@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.public import stable_seed
-from wzfl.tensor_file import save_tensors
+from wzfl.tensor_file import load_tensors, save_tensors
 
 
 class Source(Protocol):
@@ -167,9 +166,9 @@ class Recorded:
                 " `python scripts/record_updates.py` (experiment=digits_by_class where there is no MNIST)"
             )
         try:
-            with safe_open(path, framework="pt") as file:
-                return file.get_tensor("updates"), file.get_tensor("side")
-        except (OSError, SafetensorError) as error:
+            tensors, _ = load_tensors(path)
+            return tensors["updates"], tensors["side"]
+        except (OSError, KeyError) as error:
             raise InputError(
                 f"{path} is no recording of updates ({error}); remove it and record it anew with"
                 " `python scripts/record_updates.py`"

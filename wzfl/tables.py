@@ -2,27 +2,25 @@
 
 import zlib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
 from wzfl.errors import InputError
+from wzfl.replacing import replacing
 
 
 def save_table(table: pd.DataFrame, path: Path) -> None:
-    """Writes beside, then renames; gzipped where the name ends so.
+    """Writes a table, gzipped where the name ends so; the same table is always the same bytes.
 
     Raises:
         InputError: the table can not be written; one that was there before still is.
     """
-    # gzip keeps a time, and the file's name: without the one, and with the other as it is to be, the same
-    # table is the same bytes.
-    packed = {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+    # gzip keeps a time and a name, by default those of the file that is written.
+    packed = {"method": "gzip", "mtime": 0, "filename": path.name}
+    compression = packed if path.suffix == ".gz" else None
     try:
-        with TemporaryDirectory(prefix="partial.", dir=path.parent) as folder:
-            partial = Path(folder, path.name)
-            table.to_csv(partial, index=False, compression=packed)
-            partial.replace(path)
+        with replacing(path) as partial, partial.open("wb") as file:
+            table.to_csv(file, index=False, compression=compression)
     except OSError as error:
         raise InputError(
             f"{path.absolute()} can not be written ({error.strerror}), and stays as it was; make room"
