@@ -13,8 +13,6 @@ from wzfl.environment import keep_freed_memory  # isort: skip  # before torch: s
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from train import used_settings
 
 from wzfl.config import conf_dir
 from wzfl.prepared import prepared
@@ -23,6 +21,7 @@ from wzfl.simulation import simulate
 SETTINGS = [
     "experiment=mnist_by_class",
     "compressor=wyner_ziv",
+    "names.compressor=wyner_ziv",  # by which the experiment looks up its step size
     "side_information=last",
     "bitrate=1",
     "clients=40",
@@ -43,9 +42,8 @@ def main() -> None:
         f"side_information.capacity={arguments.capacity or 'null'}",
     ]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        HydraConfig.instance().set_config(compose("train", overrides, return_hydra_config=True))
         config = compose("train", overrides)
-    federation, state, data = prepared(config, used_settings(config), torch.device("cpu"))
+    federation, state, data = prepared(config, torch.device("cpu"))
     records = list(
         simulate(federation, state, config.rounds, config.rounds, data.test_x, data.test_y)
     )

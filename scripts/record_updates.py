@@ -10,20 +10,18 @@ conf/record_updates.yaml, which are those of scripts/train.py, up to the last of
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from wzfl.errors import InputError  # isort: skip  # before torch: see wzfl.openmp
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from run_command import run_command
 from torch import Tensor
-from train import used_settings
 
 from wzfl.config import conf_dir
 from wzfl.environment import compute_deterministically, resolve_device
 from wzfl.exchange import Diverged
-from wzfl.prepared import prepared
+from wzfl.prepared import prepared, used_settings
 from wzfl.simulation import simulate
 from wzfl.sources import save_recording
 
@@ -33,23 +31,23 @@ log = logging.getLogger(__name__)
 @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="record_updates")
 def main(config: DictConfig) -> None:
     compute_deterministically()
-    settings = used_settings(config)
-    for round, (updates, side) in _vectors(config, settings).items():
+    config = OmegaConf.create(used_settings(config, "record_updates"))
+    for round, (updates, side) in _vectors(config).items():
         path = (
             Path(config.results_dir) / "updates" / f"{config.recording}_round_{round}.safetensors"
         )
-        choices = {key: config[key] for key in ("seed", "bitrate")} | settings["names"]
-        save_recording(path, updates, side, choices | {"round": round})
+        choices = {"seed": config.seed, "bitrate": config.bitrate, "round": round, **config.names}
+        save_recording(path, updates, side, choices)
         log.info("updates of round %d: %s", round, path)
 
 
-def _vectors(config: DictConfig, settings: dict[str, Any]) -> dict[int, tuple[Tensor, Tensor]]:
-    """By round, updates and side information, both `[clients, dim]`.
+def _vectors(config: DictConfig) -> dict[int, tuple[Tensor, Tensor]]:
+    """Trains, and returns by round the updates and side information, both `[clients, dim]`.
 
     Raises:
         InputError: training diverges before.
     """
-    federation, state, data = prepared(config, settings, resolve_device(config.device))
+    federation, state, data = prepared(config, resolve_device(config.device))
     kept = {}
 
     def keep(round: int, updates: Tensor, side: Tensor) -> None:

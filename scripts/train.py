@@ -19,9 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from run_command import run_command
 from tqdm import tqdm
 
-from wzfl.compressors import SideInformed, uses_failed
-from wzfl.config import build, conf_dir, settings_of
-from wzfl.config_values import check_command
+from wzfl.config import build, conf_dir
 from wzfl.environment import (
     code_digest,
     compute_deterministically,
@@ -33,8 +31,15 @@ from wzfl.exchange import Diverged
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
 from wzfl.partial_run import COLUMNS, PartialRun
-from wzfl.prepared import Prepared, prepared
-from wzfl.results import RunFolder, SweepFolder, load_config, load_metadata, run_id
+from wzfl.prepared import Prepared, prepared, used_settings
+from wzfl.results import (
+    RunFolder,
+    SweepFolder,
+    described,
+    load_config,
+    load_metadata,
+    run_id,
+)
 from wzfl.simulation import simulate
 from wzfl.sweep_process import check_sweep, in_sweep, side_by_side, stay_with_sweep
 from wzfl.tracking import Tracker, unless_disabled
@@ -58,8 +63,10 @@ def main(config: DictConfig) -> None:
 
 
 def carry_out(config: DictConfig) -> RunFolder:
-    """The folder of the run that a config describes, which is trained unless it is there."""
-    settings = used_settings(config)
+    """Trains the run that a config describes, unless it is there; returns its folder."""
+    settings = used_settings(config, "train")
+    if not in_sweep():
+        settings["sweep"] = None
     folder = RunFolder(Path(config.results_dir) / "runs", run_id(settings))
     with folder.claimed():
         if folder.finished:
@@ -69,24 +76,25 @@ def carry_out(config: DictConfig) -> RunFolder:
             if (before := load_config(folder.path)["data_dir"]) != config.data_dir:
                 log.warning("its data came from %s, not from %s", before, config.data_dir)
         else:
-            train(config, settings, folder)
+            train(settings, folder)
     return folder
 
 
-def train(config: DictConfig, settings: dict[str, Any], folder: RunFolder) -> None:
+def train(settings: dict[str, Any], folder: RunFolder) -> None:
     """Carries out one run and writes its folder."""
     keep_freed_memory()
+    config = OmegaConf.create(settings)
     device = resolve_device(config.device)
-    run = prepared(config, settings, device)
+    run = prepared(config, device)
     tracker = unless_disabled(build(config.tracking))
     _announce(folder.id, device, run, config)
 
     partial = PartialRun(folder, describe_environment(device), config.checkpoint_every)
-    partial.begin(settings, run.state)
+    partial.begin(described(settings), run.state)
     goes_on = run.state.round > 0
     if goes_on:
         log.info("run %s goes on after round %d", folder.id, run.state.round)
-    tracker.start(folder.id, settings, Path(config.results_dir), goes_on)
+    tracker.start(folder.id, described(settings), Path(config.results_dir), goes_on)
     try:
         for record in partial.rounds():
             tracker.log(record)
@@ -105,8 +113,12 @@ def _simulate(
 ) -> int | None:
     """Carries out what rounds are left; returns that in which the run diverged, or None."""
     records = simulate(
-        *(run.federation, run.state, config.rounds, config.eval_every),
-        *(run.data.test_x, run.data.test_y),
+        run.federation,
+        run.state,
+        rounds=config.rounds,
+        eval_every=config.eval_every,
+        test_x=run.data.test_x,
+        test_y=run.data.test_y,
     )
     with _bar(config, run.state.round) as bar:
         try:
@@ -120,7 +132,7 @@ def _simulate(
 
 
 def _bar(config: DictConfig, done: int) -> tqdm:
-    """Of the rounds, so many of which are done."""
+    """Makes a progress bar of the run's rounds, `done` of which are done."""
     return tqdm(
         total=config.rounds,
         initial=done,
@@ -134,7 +146,7 @@ def _bar(config: DictConfig, done: int) -> tqdm:
 
 
 def _summary(run: Prepared, partial: PartialRun) -> dict[str, Any]:
-    """What metadata.json tells of a run that came to its end."""
+    """Sums up a run that came to its end, for metadata.json."""
     dim, compressor = run.federation.model.dim, run.federation.compressor
     return {
         "dim": dim,
@@ -145,43 +157,18 @@ def _summary(run: Prepared, partial: PartialRun) -> dict[str, Any]:
     }
 
 
-def used_settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved config, without what this run does not use."""
-    command = HydraConfig.get().job.config_name
-    assert command is not None
-    check_command(config, command, settings_of(command))
-    settings = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(settings, dict)
-    compressor = build(config.compressor)
-    if uses_failed(compressor):
-        settings["resend"] = False
-    if not isinstance(compressor, SideInformed):
-        settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
-        settings["names"]["side_information"] = "zero"
-        settings["resend"] = False
-    # Without these, a run is what it was before there were any.
-    if settings["names"]["channel"] == "perfect":
-        del settings["channel"], settings["names"]["channel"]
-    if not settings["resend"]:
-        del settings["resend"]
-    if not in_sweep():
-        settings["sweep"] = None
-    return {str(key): value for key, value in settings.items()}
-
-
 def _announce(id: str, device: torch.device, run: Prepared, config: DictConfig) -> None:
     federation, data = run.federation, run.data
     dim, bits = federation.model.dim, federation.compressor.bitrate
     payload = bits * dim / 8 + OVERHEAD_BYTES
     total = payload * config.rounds * config.clients_per_round
     log.info(
-        "run %s on %s: %s, %d training and %d test examples, %d clients, %d per round",
-        *(id, device, data.name, len(data.train_y), len(data.test_y)),
-        *(len(federation.shards), config.clients_per_round),
+        f"run {id} on {device}: {data.name}, {len(data.train_y)} training and {len(data.test_y)} test"
+        f" examples, {len(federation.shards)} clients, {config.clients_per_round} per round"
     )
     log.info(
-        "model %s: %d parameters; compressor %s: %g bits each, about %s per payload, %s in all",
-        *(config.names.model, dim, config.names.compressor, bits, _bytes(payload), _bytes(total)),
+        f"model {config.names.model}: {dim} parameters; compressor {config.names.compressor}: {bits:g}"
+        f" bits each, about {_bytes(payload)} per payload, {_bytes(total)} in all"
     )
 
 

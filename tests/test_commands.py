@@ -161,11 +161,10 @@ def rounds_of(run):
 def test_a_federation_is_what_its_settings_say():
     changed = ["dataset=digits", "model=logistic", "compressor=signsgd", "client.batch_size=7"]
     changed += ["clients=5", "clients_per_round=2", "partition.imbalance=1", "seed=3"]
-    changed += ["channel=faulty", "channel.loss=0.25", "resend=true"]
+    changed += ["channel=faulty", "channel.loss=0.25", "resend=true", "side_information.margin=1.5"]
     with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
         config = compose("train", overrides=changed)
-    used = {"side_information": {"_target_": "wzfl.side_information.Last", "margin": 1.5}}
-    federation, state, data = prepared(config, used, torch.device("cpu"))
+    federation, state, data = prepared(config, torch.device("cpu"))
     assert federation.model.dim == 650
     for shard, part in zip(
         federation.shards, IID(5, imbalance=1.0).split(data.train_y, 3), strict=True

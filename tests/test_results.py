@@ -13,7 +13,14 @@ from wzfl.client_records import CLIENT_COLUMNS
 from wzfl.config import conf_dir
 from wzfl.frame import VERSION
 from wzfl.partial_run import COLUMNS, PartialRun
-from wzfl.results import RunFolder, SweepFolder, load_clients, load_rounds, run_id
+from wzfl.results import (
+    RunFolder,
+    SweepFolder,
+    described,
+    load_clients,
+    load_rounds,
+    run_id,
+)
 
 CONFIG = {
     "seed": 0,
@@ -80,6 +87,23 @@ def test_an_id_depends_on_every_setting_but_these():
         *("device", "threads", "checkpoint_every"),
         *("bitrate", "lr_of"),  # which count where they are used
     }
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({"resend": False}, set()),
+        ({"resend": True}, {"resend"}),
+        ({"channel": {}, "names": {"channel": "perfect", "model": "mlp"}}, {"names"}),
+        ({"channel": {}, "names": {"channel": "faulty", "model": "mlp"}}, {"channel", "names"}),
+    ],
+)
+def test_what_does_nothing_is_not_described(more, kept):
+    """Runs of before there was such a setting keep their ids."""
+    settings = described(CONFIG | more)
+    assert set(settings) == set(CONFIG) | kept
+    assert settings.get("names", {}).get("channel") != "perfect"
+    assert run_id(CONFIG | more) == run_id(settings)
 
 
 def test_an_id_depends_on_the_wire_format(monkeypatch):

@@ -8,8 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from wzfl.client import Shard
-from wzfl.compressors import Compressor
-from wzfl.config import build
+from wzfl.compressors import Compressor, is_side_informed, uses_failed
+from wzfl.config import build, settings_of
+from wzfl.config_values import check_command
 from wzfl.datasets import Dataset, to_device
 from wzfl.errors import InputError
 from wzfl.federation import Federation, State
@@ -18,31 +19,55 @@ from wzfl.server import Server
 
 
 class Prepared(NamedTuple):
-    """What is simulated, and the data whose test examples its weights are evaluated on."""
+    """A federation, its state before round 1, and the data whose test examples evaluate its weights."""
 
     federation: Federation
     state: State
     data: Dataset
 
 
-def prepared(config: DictConfig, settings: dict[str, Any], device: torch.device) -> Prepared:
-    """The run of a config on a device, with as many of torch's threads in this process as it asks for.
+def used_settings(config: DictConfig, command: str) -> dict[str, Any]:
+    """Resolves a config, and sets what its run does not use to what does nothing.
 
-    `settings` is the same without what this run does not use.
+    Runs that differ in nothing but that have the same settings, and so the same id.
+
+    Args:
+        config: as Hydra composes it.
+        command: the name of its file in conf/, e.g. "train".
+
+    Raises:
+        InputError: a setting is unknown, or its value not usable.
+    """
+    check_command(config, command, settings_of(command))
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    compressor = build(config.compressor)
+    if not is_side_informed(compressor):
+        settings["side_information"] = {"_target_": "wzfl.side_information.Zero"}
+        settings["names"]["side_information"] = "zero"
+        settings["resend"] = False
+    if uses_failed(compressor):
+        settings["resend"] = False
+    return {str(key): value for key, value in settings.items()}
+
+
+def prepared(config: DictConfig, device: torch.device) -> Prepared:
+    """Builds a run on a device; sets torch's threads in this process to as many as the config asks for.
+
+    Raises:
+        InputError: a part of the config can not be built, or does not fit the others.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     compressor: Compressor = build(config.compressor)
     data: Dataset = to_device(build(config.dataset), device)
-    federation = _federation(config, settings, compressor, data)
+    federation = _federation(config, compressor, data)
     weights = federation.model.init(config.seed).to(device)
     server = Server(weights, build(config.server.optimizer))
     return Prepared(federation, State.initial(federation, server), data)
 
 
-def _federation(
-    config: DictConfig, settings: dict[str, Any], compressor: Compressor, data: Dataset
-) -> Federation:
+def _federation(config: DictConfig, compressor: Compressor, data: Dataset) -> Federation:
     """The clients, their work and the codec."""
     partition: Partition = build(config.partition)
     parts = partition.split(data.train_y, config.seed)
@@ -53,7 +78,7 @@ def _federation(
         shards=[Shard(data.train_x, data.train_y).rows(part) for part in parts],
         work=build(config.client),
         compressor=compressor,
-        side_information=build(OmegaConf.create(settings).side_information),
+        side_information=build(config.side_information),
         aggregation=compressor.aggregation if aggregation == "auto" else aggregation,
         clients_per_round=config.clients_per_round,
         seed=config.seed,

@@ -29,10 +29,24 @@ _NOT_IN_ID = {
 }
 
 
-def run_id(config: Mapping[str, Any]) -> str:
-    """12 hexadecimal digits that depend on what the run computes, the wire format's version included."""
+def described(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves out a channel that is perfect, and `resend` where it is false.
+
+    A run is then described by what it was before there were such settings, and keeps its id.
+    """
+    left, names = dict(settings), settings.get("names")
+    if isinstance(names, Mapping) and names.get("channel") == "perfect":
+        left.pop("channel", None)
+        left["names"] = {key: name for key, name in names.items() if key != "channel"}
+    if not left.get("resend"):
+        left.pop("resend", None)
+    return left
+
+
+def run_id(settings: Mapping[str, Any]) -> str:
+    """Hashes what a run computes, the wire format's version included, to 12 hexadecimal digits."""
     relevant = {"wire_format": VERSION} | _relevant(
-        {key: value for key, value in config.items() if key not in _NOT_IN_ID}
+        {key: value for key, value in described(settings).items() if key not in _NOT_IN_ID}
     )
     text = json.dumps(relevant, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
