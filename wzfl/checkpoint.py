@@ -33,7 +33,7 @@ _CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 class Unusable(Exception):
-    """A checkpoint that is damaged, or written by other code."""
+    """A checkpoint is damaged, or was written by other code."""
 
 
 def save(path: Path, state: Any) -> None:
@@ -48,7 +48,7 @@ def save(path: Path, state: Any) -> None:
 
 
 def load(path: Path, device: torch.device) -> Any:
-    """What was written, its tensors on `device`.
+    """Reads what `save` has written, and puts its tensors on `device`.
 
     Raises:
         Unusable: the file is damaged, or written by other code.
@@ -66,7 +66,7 @@ def load(path: Path, device: torch.device) -> Any:
 
 
 def _packed(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` as JSON, with the names of its `tensors`."""
+    """Turns `value` into JSON that names its tensors, which are added to `tensors`."""
     if isinstance(value, Tensor | np.ndarray):
         name, kind = f"{len(tensors):06}", "tensor" if isinstance(value, Tensor) else "array"
         tensors[name] = torch.as_tensor(value).detach().cpu().clone().contiguous()

@@ -28,7 +28,7 @@ def client_records(
     dim: int,
     observed: Mapping[str, Tensor],
 ) -> list[dict[str, Any]]:
-    """A record per client, with `CLIENT_COLUMNS`; NaN is what is not defined.
+    """Makes a record per client, with `CLIENT_COLUMNS`; NaN is what is not defined.
 
     Args:
         seen: `[population]`, the round in which a client took part before; 0 if it never did.

@@ -17,14 +17,14 @@ from wzfl.errors import InputError
 
 
 def conf_dir() -> Path:
-    """conf/ of the checkout, or the copy in an installed wheel."""
+    """Finds conf/ in the checkout, or the copy of it in an installed wheel."""
     package = Path(__file__).parent
     checkout = package.parent / "conf"
     return checkout if (checkout / "train.yaml").is_file() else package / "conf"
 
 
 def settings_of(command: str) -> set[str]:
-    """The keys of conf/<command>.yaml, its groups among them."""
+    """Lists the keys of conf/<command>.yaml, its groups among them."""
     content = OmegaConf.to_container(OmegaConf.load(conf_dir() / f"{command}.yaml"), resolve=False)
     assert isinstance(content, dict)
     keys = {str(key) for key in content}
@@ -37,12 +37,12 @@ def settings_of(command: str) -> set[str]:
 
 
 def compressor_names() -> list[str]:
-    """What `build_compressor` knows."""
+    """Lists the names that `build_compressor` takes."""
     return sorted(path.stem for path in (conf_dir() / "compressor").glob("*.yaml"))
 
 
 def build_compressor(name: str, **overrides: Any) -> Compressor:
-    """The compressor of conf/compressor/<name>.yaml, e.g. `build_compressor("qsgd", bitrate=2)`.
+    """Makes the compressor of conf/compressor/<name>.yaml, e.g. `build_compressor("qsgd", bitrate=2)`.
 
     Raises:
         InputError: there is no such compressor, or it does not take such a setting.
@@ -63,7 +63,7 @@ def build_compressor(name: str, **overrides: Any) -> Compressor:
 
 
 def load_group(group: str, name: str) -> DictConfig:
-    """One choice of a config group, with what it takes from the top level's defaults."""
+    """Composes one choice of a config group, with what it takes from the top level's defaults."""
     chosen = _composed(group, name)
     OmegaConf.resolve(chosen)
     return chosen
@@ -71,7 +71,7 @@ def load_group(group: str, name: str) -> DictConfig:
 
 @lru_cache
 def _choice(group: str, name: str) -> Any:
-    """One choice of a config group, its references to the top level left open."""
+    """Composes one choice of a config group, its references to the top level left open."""
     return OmegaConf.to_container(_composed(group, name), resolve=False)
 
 
@@ -81,9 +81,10 @@ def _composed(group: str, name: str) -> DictConfig:
 
 
 def step_size(table: Any, compressor: str, bitrate: float) -> float:
-    """The learning rate of a table that experiments give as `lr_of`.
+    """Looks up a learning rate in the table that experiments give as `lr_of`.
 
-    {default: 0.5, signsgd: 0.001, qsgd: {0.1: 0.15}}: by compressor, or by compressor and bitrate.
+    It is one by compressor, or by compressor and bitrate, such as
+    {default: 0.5, signsgd: 0.001, qsgd: {0.1: 0.15}}.
     """
     entry = table.get(compressor, table["default"])
     if isinstance(entry, Mapping):
@@ -96,7 +97,7 @@ OmegaConf.register_new_resolver("step_size", step_size, replace=True)
 
 
 def build(config: DictConfig, **arguments: Any) -> Any:
-    """The object that `config` describes by its `_target_`; failures name the setting and its file.
+    """Makes the object that `config` describes by its `_target_`; failures name the setting and its file.
 
     Raises:
         InputError: a setting is not usable.

@@ -1,4 +1,4 @@
-"""A config's values are held to the types of what takes them; one that does not fit is named."""
+"""Checks of a config's values against the types of what takes them; messages name the value that is wrong."""
 
 import inspect
 import json
@@ -44,7 +44,12 @@ _OF_COMMANDS: Mapping[str, Any] = {
 
 
 def check_command(config: DictConfig, file: str, known: Collection[str]) -> None:
-    """Holds the values that belong to no group to what a command takes, whose `known` settings these are.
+    """Checks the settings of a command, those that belong to no group also for their values.
+
+    Args:
+        config: the command's.
+        file: the name of its file in conf/, for messages.
+        known: the settings that the command has.
 
     Raises:
         InputError: one does not fit, or is none of them, or stands in place of a group's settings.
@@ -63,7 +68,7 @@ def check_command(config: DictConfig, file: str, known: Collection[str]) -> None
 
 
 def check_arguments(config: DictConfig) -> None:
-    """Holds the arguments of `_target_`, and of those in it, to its signature and type hints.
+    """Checks the arguments of `_target_`, and of targets in it, against its signature and type hints.
 
     Raises:
         InputError: one does not fit, or is not taken.
@@ -87,7 +92,7 @@ def check_arguments(config: DictConfig) -> None:
 
 
 def no_such_setting(key: str, config: DictConfig) -> str:
-    """What to say of a key that is not expected in this part of a config, with what may have been meant."""
+    """Words the message for a key that is not expected in `config`, with what may have been meant."""
     full = _full_key(config, key)
     beside = {str(each): _full_key(config, str(each)) for each in config if each != key}
     elsewhere = {path.split(".")[-1]: path for path in _paths(config._get_root()) if path != full}
@@ -98,7 +103,7 @@ def no_such_setting(key: str, config: DictConfig) -> str:
 
 
 def _paths(node: Any) -> Iterator[str]:
-    """The full keys of all below a node of a config, but of what is Hydra's."""
+    """Yields the full keys of all below a node of a config, but of what is Hydra's."""
     for key in node if isinstance(node, DictConfig) else ():
         if key != "hydra":
             yield _full_key(node, str(key))
@@ -106,7 +111,7 @@ def _paths(node: Any) -> Iterator[str]:
 
 
 def described_in(config: DictConfig) -> str:
-    """The file that describes a part of a config, as far as the config tells its choices."""
+    """Names the file that describes a part of a config, as far as the config tells its choices."""
     group, root = _full_key(config).split(".")[0], config._get_root()
     choice = OmegaConf.select(root, f"names.{group}", throw_on_resolution_failure=False)
     return f"conf/{group}/{choice}.yaml" if choice else f"conf/{group}/"
@@ -123,7 +128,7 @@ def _parameters(target: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 @lru_cache
 def _adapters(target: Callable[..., Any]) -> dict[str, TypeAdapter[Any]]:
-    """By argument, of those whose types are such that a config can hold them."""
+    """Makes a check for each argument whose type is one that a config can hold."""
     adapters = {}
     for name, parameter in _parameters(target).items():
         if parameter.annotation is not inspect.Parameter.empty:
@@ -146,7 +151,7 @@ def _check(key: str, value: Any, adapter: TypeAdapter[Any], file: str) -> None:
 
 
 def _expected(error: ErrorDetails) -> str:
-    """What pydantic expected of a value."""
+    """Words what pydantic expected of a value."""
     if error["type"] == "missing":  # of a tuple
         return "have more items"
     return error["msg"].split(" should ", 1)[-1].replace("a valid array", "a list")

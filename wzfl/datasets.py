@@ -86,7 +86,7 @@ class DataMissing(InputError):
 
 
 def digits() -> Dataset:
-    """scikit-learn's 8x8 digits: 1 797 images that ship with the package; every fifth is for testing."""
+    """Loads scikit-learn's 1 797 digits of 8x8, which need no download; every fifth is for testing."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -99,7 +99,7 @@ def digits() -> Dataset:
 def torchvision_dataset(
     name: str, cls: str, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
 ) -> Dataset:
-    """A data set of torchvision that offers `root, train, download`, such as MNIST or CIFAR10.
+    """Loads a data set of torchvision that takes `root, train, download`, such as MNIST or CIFAR10.
 
     Raises:
         DataMissing: it is not in `data_dir` and can not be downloaded.
@@ -122,7 +122,7 @@ def torchvision_dataset(
 def image_folder(
     name: str, folder: str | None, data_dir: str | Path, mean: Sequence[float], std: Sequence[float]
 ) -> Dataset:
-    """A tree `data_dir/folder/{train,test}/<class>/<image>`, all images of one size.
+    """Loads a tree `data_dir/folder/{train,test}/<class>/<image>` of images of one size.
 
     Raises:
         DataMissing: the tree is not there.
@@ -165,7 +165,7 @@ def image_folder(
 
 
 def to_device(data: Dataset, device: torch.device) -> Dataset:
-    """The same data set, held on `device`."""
+    """Copies a data set to a device, if it is not there."""
     return replace(
         data,
         train_x=data.train_x.to(device),
@@ -176,7 +176,7 @@ def to_device(data: Dataset, device: torch.device) -> Dataset:
 
 
 def _open(source: Callable[..., Any], name: str, root: Path, train: bool) -> Any:
-    """torchvision's object; downloads what is absent."""
+    """Opens a data set of torchvision, and downloads what is absent."""
     try:
         return source(root=str(root), train=train, download=False)
     except RuntimeError as error:
@@ -274,5 +274,5 @@ def _finish(
 
 
 def _folder(root: Path, cls: str) -> Path:
-    """Where torchvision keeps a data set below its root."""
+    """Returns the folder below its root where torchvision keeps a data set."""
     return root / {"CIFAR10": "cifar-10-batches-py"}.get(cls, cls)

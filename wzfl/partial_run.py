@@ -47,7 +47,7 @@ _KEPT = 2  # checkpoints: if one is damaged, there is that before it
 
 @dataclass(frozen=True)
 class PartialRun:
-    """Its files.
+    """Writes and reads the files of a run that is not finished.
 
     Attributes:
         folder: where it will be when it is finished.
@@ -66,8 +66,8 @@ class PartialRun:
     def begin(self, config: Mapping[str, Any], state: State) -> None:
         """Starts the run's files, or goes on with those of a killed run, whose state `state` becomes.
 
-        That only where code, versions and hardware are what they were, so that what comes is what would
-        have come; else the files are removed. What is computed is the same as long as the folder's id is.
+        It goes on only where code, versions and hardware are what they were, so that the rounds to come are
+        what they would have been; else the files are removed. Settings are the same, as the folder's id says.
         """
         with _writing(self.path):
             if not self._resume(state):
@@ -83,7 +83,7 @@ class PartialRun:
     ) -> Iterator[Mapping[str, Any]]:
         """Passes the records on, each written to rounds.csv and clients.csv.gz before.
 
-        Every so many, `state`, which is that after a record, is kept.
+        Every `checkpoint_every` rounds `state`, which is that after the record, is written as well.
         """
         with _writing(self.path):
             rounds = _opened(self.path / ROUNDS, "at")
@@ -106,11 +106,11 @@ class PartialRun:
             self._keep(state)
 
     def rounds(self) -> list[dict[str, float]]:
-        """The rounds that are written."""
+        """Reads the rounds that are written, a record each."""
         return cast(list[dict[str, float]], load_rounds(self.path).to_dict("records"))
 
     def seconds(self) -> float:
-        """All that rounds took which are written."""
+        """Sums up the seconds that the rounds took which are written."""
         return float(load_rounds(self.path).seconds.sum())
 
     def finish(self, metadata: Mapping[str, Any]) -> None:
@@ -130,7 +130,7 @@ class PartialRun:
             path.unlink()
 
     def _resume(self, state: State) -> bool:
-        """Whether there is a checkpoint to go on from; then `state` is that, and later rows are gone."""
+        """Takes `state` and tables back to the latest checkpoint that is usable; False if there is none."""
         for round, path in self._checkpoints():
             try:
                 contents = checkpoint.load(path, state.server.weights.device)
@@ -153,20 +153,20 @@ class PartialRun:
         return False
 
     def _changed(self, before: Mapping[str, Any]) -> list[str]:
-        """What is not as it was; a commit that leaves the package's files alone changes nothing."""
+        """Names what is not as it was; a commit that leaves the package's files alone changes nothing."""
         now = self.environment
         keys = (before.keys() | now.keys()) - {"git_commit"}
         return sorted(key for key in keys if before.get(key) != now.get(key))
 
     def _checkpoints(self) -> list[tuple[int, Path]]:
-        """Round and file of each, the latest first."""
+        """Lists the checkpoints with their rounds, the latest first."""
         paths = self.path.glob("round_*.safetensors")
         return sorted(((int(path.stem.split("_")[1]), path) for path in paths), reverse=True)
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What the system says of a write that fails, as a message for those who asked for the run."""
+    """Turns a write that fails into an InputError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -177,11 +177,11 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 class _Incomplete(Exception):
-    """A table that lacks rows."""
+    """A table lacks rows or columns."""
 
 
 def _until(round: int, path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """A table's rows up to a round, from a file that may break off after them."""
+    """Reads a table's rows up to a round, from a file that may break off after them."""
     rows, last = [], 0
     try:
         with _opened(path, "rt") as file:
@@ -202,7 +202,7 @@ def _until(round: int, path: Path, columns: Iterable[str]) -> list[dict[str, str
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """The whole table, or what was there before."""
+    """Writes a whole table; if that fails, what was there before stays."""
     with replacing(path) as partial, _opened(partial, "wt") as file:
         csv.DictWriter(file, list(columns)).writeheader()
         _rows(file, columns, rows)

@@ -38,7 +38,7 @@ COLUMNS = [
 
 
 class _Trial(NamedTuple):
-    """One draw: a number, or one per vector.
+    """Measurements of one draw: arrays hold one number per vector.
 
     Attributes:
         limit_ratio: |estimate - update|**2 over the energy that the limit starts from.
@@ -56,7 +56,7 @@ class _Trial(NamedTuple):
 
 
 def measure(compressor: Compressor, source: Source, draws: int, seed: int) -> dict[str, Any]:
-    """A row of the table, but for the compressor's name.
+    """Measures a row of the table, but for the compressor's name.
 
     Every client encodes alone. A decoder with side information is given an oracle's scale, the true RMS
     of update - side, so that the code is measured and not the plan of a server; all others get none.
@@ -119,7 +119,7 @@ def merge_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def load_table(path: Path) -> pd.DataFrame:
-    """The table as it was written."""
+    """Reads the table that `merge_row` has written."""
     return read_table(path).reindex(columns=COLUMNS)
 
 
@@ -155,9 +155,9 @@ def _trial(compressor: Compressor, updates: Tensor, side: Tensor, seed: int, dra
 
 
 def _error_of_mean(estimates: Tensor, updates: Tensor) -> float:
-    """|mean estimate - mean update|**2 / mean |update|**2, as DRIVE and EDEN report it.
+    """Computes |mean estimate - mean update|**2 / mean |update|**2, as DRIVE and EDEN report it.
 
-    Relative to the clients' energy, not to that of their mean, which may cancel. NaN for zero updates.
+    It is relative to the clients' energy, not to that of their mean, which may cancel. NaN for zero updates.
     """
     error = (estimates.double() - updates.double()).mean(dim=0).square().sum()
     return float(error / updates.double().square().sum(dim=1).mean())

@@ -21,11 +21,18 @@ from wzfl.frame import VERSION
 
 CONFIG, ROUNDS, CLIENTS = "config.yaml", "rounds.csv", "clients.csv.gz"
 METADATA = "metadata.json"
-# Where a run's files are and how it is carried out, not what it computes; then what counts where it
-# is used: a compressor's bitrate, a server's learning rate.
 _NOT_IN_ID = {
-    *("data_dir", "results_dir", "tracking", "sweep", "device", "threads", "checkpoint_every"),
-    *("bitrate", "lr_of"),
+    # Where a run's files are and how it is carried out, not what it computes.
+    "data_dir",
+    "results_dir",
+    "tracking",
+    "sweep",
+    "device",
+    "threads",
+    "checkpoint_every",
+    # These count where they are used, as a compressor's bitrate and a server's learning rate.
+    "bitrate",
+    "lr_of",
 }
 
 
@@ -115,13 +122,13 @@ class RunFolder:
 
     @property
     def partial(self) -> Path:
-        """Where it is written until it is finished."""
+        """The folder that the run is written to until it is finished."""
         return self.root / f"{self.id}.partial"
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """Which runs a sweep has completed: a file per job that holds the run's id.
+    """Keeps which runs of a sweep are finished: a file per job, `<job>.run`, holds the run's id.
 
     Attributes:
         path: the sweep's folder.
@@ -130,7 +137,7 @@ class SweepFolder:
     path: Path
 
     def marks(self) -> dict[str, int]:
-        """By name when each was last written, in nanoseconds."""
+        """Returns when each mark was last written, in nanoseconds, by its file's name."""
         found = {}
         for mark in self.path.glob("*.run"):
             with suppress(FileNotFoundError):  # someone else forgets it meanwhile
@@ -148,38 +155,38 @@ class SweepFolder:
         (self.path / f"{job}.run").write_text(id)
 
     def count(self) -> int:
-        """How many jobs have finished."""
+        """Counts the jobs that have finished."""
         return len(list(self.path.glob("*.run")))
 
     def ids(self) -> list[str]:
-        """The runs of the finished jobs, each once."""
+        """Lists the ids of the finished runs, each once."""
         return sorted({mark.read_text() for mark in self.path.glob("*.run")})
 
 
 def load_config(path: Path) -> dict[str, Any]:
-    """A run's settings."""
+    """Reads the settings of a run from its folder."""
     settings: dict[str, Any] = yaml.safe_load((path / CONFIG).read_text())
     return settings
 
 
 def load_metadata(path: Path) -> dict[str, Any]:
-    """A run's summary, and on what it was carried out."""
+    """Reads a run's summary, and the code, versions and hardware that carried it out."""
     metadata: dict[str, Any] = json.loads((path / METADATA).read_text())
     return metadata
 
 
 def load_clients(path: Path) -> pd.DataFrame:
-    """A run's clients.csv.gz: a row per round and client."""
+    """Reads a run's clients.csv.gz, a row per round and client."""
     return pd.read_csv(path / CLIENTS)
 
 
 def load_rounds(path: Path) -> pd.DataFrame:
-    """A run's rounds.csv."""
+    """Reads a run's rounds.csv, a row per round."""
     return pd.read_csv(path / ROUNDS)
 
 
 def _relevant(value: Any) -> Any:
-    """Without paths, and with 2 and 2.0 the same."""
+    """Leaves out paths, and makes 2 and 2.0 the same."""
     if isinstance(value, Mapping):
         return {key: _relevant(inner) for key, inner in value.items() if key != "data_dir"}
     if isinstance(value, list | tuple):

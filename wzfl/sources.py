@@ -31,7 +31,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class _Synthetic:
-    """Independent rows; side information is the row less a Gaussian residual.
+    """Draws independent rows; side information is the row less a Gaussian residual.
 
     Attributes:
         clients: rows of a draw.
@@ -75,7 +75,7 @@ class _Synthetic:
 
 @dataclass(frozen=True)
 class Gaussian(_Synthetic):
-    """Coordinates N(0, 1)."""
+    """Draws coordinates from N(0, 1)."""
 
     def _updates(self, generator: torch.Generator) -> Tensor:
         return self._normal(generator)
@@ -83,7 +83,7 @@ class Gaussian(_Synthetic):
 
 @dataclass(frozen=True)
 class Lognormal(_Synthetic):
-    """Coordinates of either sign, with magnitudes exp(N(0, sigma**2)).
+    """Draws coordinates of either sign, with magnitudes exp(N(0, sigma**2)).
 
     Attributes:
         sigma: 0 to 5, beyond which float32 does not hold the squares; above 1 a few coordinates hold most
@@ -108,7 +108,7 @@ class Lognormal(_Synthetic):
 
 @dataclass(frozen=True)
 class Sparse(_Synthetic):
-    """Coordinates N(0, 1), all but a random subset of them set to 0.
+    """Draws coordinates from N(0, 1), and sets all but a random subset of them to 0.
 
     Attributes:
         density: the share that is not 0, above 0 and at most 1; rounded to whole coordinates, at least 1.
@@ -133,7 +133,7 @@ class Sparse(_Synthetic):
 
 @dataclass(frozen=True)
 class Recorded:
-    """Updates of one round of a training run, and what the server then expected; every draw is the same.
+    """Reads updates of one round of a training run, and what the server then expected, whatever the seed.
 
     Attributes:
         folder: where `save_recording` has written.
@@ -176,7 +176,7 @@ class Recorded:
 
 
 def recording_path(folder: Path, recording: str) -> Path:
-    """Where a recording lies."""
+    """Returns the path of a recording in a folder of recordings."""
     return folder / f"{recording}.safetensors"
 
 

@@ -1,6 +1,6 @@
-"""Whether a process that Hydra started carries out a run of a sweep, and beside others.
+"""What a process that Hydra started has to know of the sweep whose runs it carries out.
 
-In this package, as processes on Slurm have no other folder to import from what a command's `main` calls.
+It is part of the package, since processes on Slurm can import from nowhere else what a command calls.
 """
 
 import os
@@ -13,17 +13,17 @@ from wzfl.errors import InputError
 
 
 def in_sweep() -> bool:
-    """Whether this process carries out runs of a sweep."""
+    """Tells whether this process carries out runs of a sweep."""
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def side_by_side() -> bool:
-    """Whether it is one of several that do."""
+    """Tells whether this process is one of several that carry out runs of a sweep at once."""
     return in_sweep() and "Basic" not in HydraConfig.get().launcher._target_
 
 
 def check_sweep() -> None:
-    """Of a run of a sweep: that it is one of those its experiment asks for.
+    """Checks that a sweep takes the values that its experiment asks for.
 
     Raises:
         InputError: several experiments were named, whose own sweeps Hydra then leaves out.
@@ -38,7 +38,7 @@ def check_sweep() -> None:
 
 
 def stay_with_sweep() -> None:
-    """Of one of several: it ends with the process that started it, and works where that was started."""
+    """Lets one of several processes end with its parent, and work in the folder where that was started."""
     if side_by_side():
         exit_with_parent()
         os.chdir(HydraConfig.get().runtime.cwd)  # a cluster's processes may start elsewhere

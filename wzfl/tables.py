@@ -29,13 +29,13 @@ def save_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """What was written.
+    """Reads a table of `save_table`; only empty cells are no values.
 
     Raises:
         InputError: it is damaged.
     """
     try:
-        # "none" is a compressor; only an empty cell is no value.
+        # "none" is a compressor.
         return pd.read_csv(path, keep_default_na=False, na_values=[""])
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(

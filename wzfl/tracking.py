@@ -10,7 +10,7 @@ from wzfl.errors import InputError
 
 
 class Tracker(Protocol):
-    """Told of a run; changes nothing in it.
+    """Is told of a run, and changes nothing in it.
 
     A run that goes on after its process was killed starts again with `goes_on`, and then has all its
     rounds logged, those of before first. What was started is finished, or fails.
@@ -64,7 +64,7 @@ _METRICS = {
 
 
 class Wandb:
-    """Weights & Biases; offline unless told otherwise, so that it needs neither account nor network.
+    """Shows runs in Weights & Biases; offline by default, so that it needs neither account nor network.
 
     A run is one run of wandb, of the same id, whatever killed it in between. wandb's own way of going on
     offline, a second folder that `wandb sync` appends, does not do: rounds after the last checkpoint
@@ -169,13 +169,13 @@ class Wandb:
 
 
 def unless_disabled(tracker: Tracker) -> Tracker:
-    """`tracker`, or one that tells nobody where wandb's own switch, WANDB_MODE=disabled, says so."""
+    """Returns `tracker`, or one that tells nobody where wandb's own switch, WANDB_MODE=disabled, says so."""
     off = isinstance(tracker, Wandb) and os.environ.get("WANDB_MODE") == "disabled"
     return NoTracking() if off else tracker
 
 
 def _wandb() -> Any:
-    """wandb, which takes a second to import and is not asked for in every run."""
+    """Imports wandb, which takes a second and is not asked for in every run."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
