@@ -28,7 +28,7 @@ from wzfl.environment import describe_environment
 from wzfl.errors import InputError
 from wzfl.history import PRECISIONS
 from wzfl.products import library
-from wzfl.reporting.plots import save
+from wzfl.reporting.figures import save
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".venv-peers"

@@ -9,8 +9,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wzfl.reporting.compressor_styles import in_order, label, look
+from wzfl.reporting.figures import style
 from wzfl.reporting.markdown import values
-from wzfl.reporting.plots import in_order, label, look, style
 
 PEERS = ("fedjax", "pfl", "flower")
 WORKLOADS = {

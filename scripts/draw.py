@@ -17,10 +17,11 @@ from presets import Preset, parse_preset
 from rate_distortion_figures import draw_rate_distortion
 from step_sizes import report_step_sizes
 
+from wzfl.reporting.bits_plots import against_bits, by_bitrate
 from wzfl.reporting.condition_plots import accuracy_by_condition
 from wzfl.reporting.error_plots import errors_by_round
+from wzfl.reporting.figures import save
 from wzfl.reporting.intervals import BASELINE
-from wzfl.reporting.plots import against_bits, by_bitrate, save
 from wzfl.reporting.report import report
 from wzfl.reporting.summary import Sweep, ambiguity, methods
 from wzfl.tables import read_table, save_table

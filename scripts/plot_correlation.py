@@ -21,7 +21,7 @@ from wzfl.reporting.correlation import (
     save_rounds,
 )
 from wzfl.reporting.correlation_plots import history_by_policy
-from wzfl.reporting.plots import save
+from wzfl.reporting.figures import save
 
 _FIGURE = "history_by_policy"
 

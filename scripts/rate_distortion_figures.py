@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from sweep_progress import SweepCallback
 
 from wzfl.rate_distortion import load_table
-from wzfl.reporting.plots import save
+from wzfl.reporting.figures import save
 from wzfl.reporting.rate_distortion_plots import rate_distortion
 from wzfl.reporting.rate_distortion_report import rate_distortion_report
 from wzfl.reporting.report import figures_section

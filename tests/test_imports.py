@@ -90,11 +90,13 @@ def test_side_information_sees_no_compressor():
     assert ours("history.py") == set()
 
 
-def test_reports_see_tables_only():
+def test_reports_see_tables_only_and_figures_alone_matplotlib():
     allowed = {"errors", "reporting", "results", "tables", "theory"}
     for path in (PACKAGE / "reporting").glob("*.py"):
         assert ours(f"reporting/{path.name}") <= allowed, path
-        if path.stem.endswith("plots"):
+        drawn = path.stem.endswith("_plots") or path.stem in ("figures", "end_labels")
+        assert drawn == ("matplotlib" in imports(path)), path
+        if drawn:
             assert ours(f"reporting/{path.name}") <= {"reporting", "theory"}, path
 
 

@@ -18,7 +18,7 @@ import yaml
 import wzfl
 from wzfl.config import compressor_names, conf_dir
 from wzfl.rate_distortion import COLUMNS, KEY, load_table, measure, merge_row
-from wzfl.reporting.plots import save
+from wzfl.reporting.figures import save
 from wzfl.reporting.rate_distortion_plots import rate_distortion as figure_of
 from wzfl.sources import Gaussian, Lognormal, Recorded, Sparse, save_recording
 from wzfl.tensor_file import save_tensors

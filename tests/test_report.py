@@ -20,13 +20,15 @@ import wzfl
 from wzfl.config import compressor_names
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.rate_distortion import measure, merge_row
+from wzfl.reporting.bits_plots import against_bits, by_bitrate
 from wzfl.reporting.claims import differences
+from wzfl.reporting.compressor_styles import look
 from wzfl.reporting.condition_plots import accuracy_by_condition
 from wzfl.reporting.condition_report import condition_section
 from wzfl.reporting.conditions import CONDITIONS
 from wzfl.reporting.downlink_report import downlink_section
 from wzfl.reporting.error_report import error_section
-from wzfl.reporting.plots import against_bits, by_bitrate, look, save
+from wzfl.reporting.figures import save
 from wzfl.reporting.report import report
 from wzfl.reporting.summary import (
     METHOD,

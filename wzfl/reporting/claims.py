@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from wzfl.reporting import markdown
+from wzfl.reporting.compressor_styles import in_order, label
 from wzfl.reporting.intervals import (
     BASELINE,
     Difference,
@@ -16,7 +17,6 @@ from wzfl.reporting.intervals import (
     mean_interval,
     paired_difference,
 )
-from wzfl.reporting.plots import in_order, label
 from wzfl.reporting.summary import Sweep, informed
 
 _PAPERS = "wyner_ziv"  # the paper's scheme

@@ -8,10 +8,11 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wzfl.reporting.compressor_styles import in_order, look
 from wzfl.reporting.conditions import CONDITIONS, called, heading, values_of
 from wzfl.reporting.end_labels import End, label_ends
+from wzfl.reporting.figures import explain_marks, marked, means_of, style
 from wzfl.reporting.intervals import means_by
-from wzfl.reporting.plots import explain_marks, in_order, look, marked, means_of, style
 
 _PANELS_PER_ROW = 3
 _APART = 0.2  # between compressors at a value without an order, in distances between values

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from wzfl.reporting import markdown
+from wzfl.reporting.compressor_styles import in_order, label
 from wzfl.reporting.conditions import CONDITIONS, called, values_of
 from wzfl.reporting.intervals import kind_of_interval, mean_interval, paired_difference
-from wzfl.reporting.plots import in_order, label
 from wzfl.reporting.summary import informed
 
 

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from wzfl.reporting.figures import means_of, style, unique_handles
 from wzfl.reporting.intervals import means_by
-from wzfl.reporting.plots import means_of, style, unique_handles
 
 # Okabe & Ito's colours, and dashes, by policy.
 _STYLES: dict[str, tuple[str, str]] = {

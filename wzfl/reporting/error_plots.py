@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from wzfl.reporting.compressor_styles import in_order, label, look
+from wzfl.reporting.figures import means_of, style, unique_handles
 from wzfl.reporting.intervals import BASELINE, means_by
-from wzfl.reporting.plots import in_order, label, look, means_of, style, unique_handles
 
 _NAMES = {"nmse": "estimate", "side_information_error": "side information"}
 

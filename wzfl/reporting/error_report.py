@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from wzfl.reporting import markdown
+from wzfl.reporting.compressor_styles import in_order, label
 from wzfl.reporting.intervals import BASELINE
-from wzfl.reporting.plots import in_order, label
 from wzfl.reporting.summary import decibel, informed
 
 

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from wzfl.reporting.compressor_styles import in_order, label, look
 from wzfl.reporting.end_labels import End, label_ends
-from wzfl.reporting.plots import in_order, label, look, style
+from wzfl.reporting.figures import style
 from wzfl.theory import wyner_ziv_limit
 
 _MOST_BITS = 8.5  # beyond it are casts, which would squeeze the rest into a corner

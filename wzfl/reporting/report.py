@@ -7,12 +7,12 @@ import pandas as pd
 
 from wzfl.reporting import markdown
 from wzfl.reporting.claims import claims_section
+from wzfl.reporting.compressor_styles import label
 from wzfl.reporting.condition_report import condition_section
 from wzfl.reporting.conditions import heading
 from wzfl.reporting.downlink_report import downlink_section
 from wzfl.reporting.error_report import error_section
 from wzfl.reporting.intervals import BASELINE, COVERAGE, mean_interval
-from wzfl.reporting.plots import label
 from wzfl.reporting.summary import Sweep, best_by_compressor, informed, target_accuracy
 from wzfl.reporting.verdicts import bits_verdict, loss_verdicts
 

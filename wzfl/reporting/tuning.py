@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from wzfl.reporting import markdown
-from wzfl.reporting.plots import in_order, label
+from wzfl.reporting.compressor_styles import in_order, label
 from wzfl.reporting.report import tables_report
 from wzfl.reporting.summary import LAST_ROUNDS, METHOD
 

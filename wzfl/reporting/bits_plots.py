@@ -1,140 +1,25 @@
-"""Figures: a tidy frame in, axes out; one colour and marker per compressor in all of them."""
+"""Figures of accuracy and loss against bits: tidy frames in, a figure out."""
 
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
-from typing import Any
-
-import matplotlib
-
-matplotlib.use("Agg")  # no window, on any machine
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from wzfl.reporting.compressor_styles import MARKERS, in_order, look
 from wzfl.reporting.end_labels import End, label_ends
-from wzfl.reporting.intervals import BASELINE, kind_of_interval, means_by
+from wzfl.reporting.figures import explain_marks, marked, means_of, style
+from wzfl.reporting.intervals import BASELINE, means_by
 
-# Okabe & Ito's colours, told apart with any kind of colour vision; dashes and markers in grey. A colour
-# is a family: vermilion and purple use side information, blues are unbiased and memoryless, greens
-# are sparse.
-_STYLES: dict[str, tuple[str, str | tuple[int, tuple[int, ...]], str]] = {
-    BASELINE: ("#000000", "-", "o"),
-    "float16": ("#000000", "--", "x"),
-    "bfloat16": ("#000000", ":", "+"),
-    "wyner_ziv": ("#D55E00", "-", "D"),
-    "wyner_ziv_e8": ("#D55E00", (0, (6, 1, 1, 1)), "p"),
-    "wyner_ziv_trellis": ("#D55E00", (0, (3, 1, 1, 1, 1, 1)), "h"),
-    "wyner_ziv_wiener": ("#CC79A7", "-", "P"),
-    "wyner_ziv_posterior": ("#CC79A7", "--", "X"),
-    "slepian_wolf": ("#D55E00", ":", "*"),
-    "slepian_wolf_posterior": ("#CC79A7", (0, (1, 1)), "*"),
-    "slepian_wolf_trellis": ("#D55E00", (0, (3, 1)), "*"),
-    "slepian_wolf_trellis_posterior": ("#CC79A7", (0, (5, 1)), "D"),
-    "learned_slepian_wolf": ("#D55E00", (0, (5, 1)), "o"),
-    "wyner_ziv_rmq": ("#D55E00", "--", "d"),
-    "wyner_ziv_mq": ("#D55E00", "-.", "8"),
-    "rdaq": ("#CC79A7", ":", ">"),
-    "daq": ("#CC79A7", "-.", "<"),
-    "eden": ("#56B4E9", "-", "h"),
-    "drive": ("#56B4E9", ":", "h"),
-    "diana": ("#56B4E9", "-.", "H"),
-    "marina": ("#56B4E9", "--", "p"),
-    "qsgd": ("#0072B2", "--", "s"),
-    "qsgd_elias": ("#0072B2", "-", "s"),
-    "k_level": ("#0072B2", "-.", "p"),
-    "correlated": ("#0072B2", ":", "*"),
-    "terngrad": ("#0072B2", ":", "X"),
-    "topk": ("#009E73", "-.", "^"),
-    "ef21": ("#009E73", "-", "^"),
-    "randk": ("#009E73", ":", "v"),
-    "signsgd": ("#E69F00", ":", "v"),
-    "ef_signsgd": ("#E69F00", "-", "^"),
-}
-# Of compressors that have none above.
-_GREYS, _DASHES = ("#444444", "#888888", "#BBBBBB"), ("-", "--", "-.", ":")
-_LABELS = {BASELINE: "float32"}
-_MARKERS = "os^Dv<>pP*X"
-_CLIENT_MEMORY = "* keeps a vector of the model's size at every client"
 _FINAL = {
     "accuracy": "final test accuracy",
     "excess_loss": "final training loss above float32's\n(▼: not above it)",
 }
 _PANELS_PER_ROW = 5
-
-
-def style() -> None:
-    """One look for all figures."""
-    plt.rcParams.update(
-        {
-            "figure.dpi": 120,
-            "savefig.dpi": 200,
-            "font.size": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "grid.alpha": 0.25,
-            "grid.linewidth": 0.5,
-            "lines.linewidth": 1.4,
-            "legend.frameon": False,
-            "pdf.fonttype": 42,
-        }
-    )
-
-
-def label(compressor: str) -> str:
-    """How a compressor is called in figures and tables."""
-    return _LABELS.get(compressor, compressor)
-
-
-def means_of(seeds: int) -> str:
-    """What a caption says of lines and bars."""
-    if seeds == 1:
-        return "one seed"
-    return f"mean and {kind_of_interval(seeds)} over {int(seeds)} seeds"
-
-
-def marked(table: pd.DataFrame) -> dict[str, str]:
-    """The labels of a sweep's compressors; those that keep a vector at every client have an asterisk.
-
-    Args:
-        table: of methods or of runs.
-    """
-    floats = table.groupby("compressor").client_floats.max()
-    return {str(name): label(str(name)) + "*" * int(count > 0) for name, count in floats.items()}
-
-
-def explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
-    """Says what the asterisks of `marked` are, if there are any."""
-    if any((table.client_floats > 0).any() for table in tables):
-        figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
-
-
-def _styled(compressor: str) -> tuple[str, str | tuple[int, tuple[int, ...]], str]:
-    """Colour, dashes and marker; the same with an oracle's scales, as its name says."""
-    name = compressor.removesuffix(" (oracle)")
-    if name in _STYLES:
-        return _STYLES[name]
-    place = zlib.crc32(name.encode())  # the same in all figures, and seldom another's
-    place, grey = divmod(place, len(_GREYS))
-    place, dash = divmod(place, len(_DASHES))
-    return _GREYS[grey], _DASHES[dash], _MARKERS[place % len(_MARKERS)]
-
-
-def look(compressor: str) -> dict[str, Any]:
-    """A compressor's colour, dashes and marker, as matplotlib's keywords."""
-    colour, dash, marker = _styled(compressor)
-    return {"color": colour, "linestyle": dash, "marker": marker}
-
-
-def in_order(compressors: Iterable[str]) -> list[str]:
-    """Each compressor once, in the order of all legends."""
-    names = set(compressors)
-    return [name for name in _STYLES if name in names] + sorted(names - set(_STYLES))
 
 
 def against_bits(
@@ -215,16 +100,6 @@ def by_bitrate(sweeps: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], column:
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Writes `<name>.png` and `<name>.pdf`; the same figure gives the same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
-    figure.savefig(paths[0], metadata={"Software": None})
-    figure.savefig(paths[1], metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    plt.close(figure)
-    return paths
-
-
 def _swept(methods: pd.DataFrame) -> list[str]:
     """The compressors of a sweep with more than one bitrate."""
     counts = methods.groupby("compressor").bitrate.nunique()
@@ -266,16 +141,14 @@ def _overview(
 ) -> None:
     """Lines and their legend, which says of a line that is wholly below the axes that it is."""
     for name, bitrate in shown:
-        colour, dash, marker = _styled(name)
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
         text = labels[name] if name in (BASELINE, "signsgd") else f"{labels[name]}, {bitrate:g} bit"
         if mean.max() < axes.get_ylim()[0]:
             text += " (below the axis)"
         axes.plot(
-            bits, mean, color=colour, linestyle=dash, marker=marker, markersize=3.5,
-            markevery=max(1, len(bits) // 7), label=text,
-        )  # fmt: skip
-        axes.fill_between(bits, low, high, color=colour, alpha=0.15, linewidth=0)
+            bits, mean, **look(name), markersize=3.5, markevery=max(1, len(bits) // 7), label=text
+        )
+        axes.fill_between(bits, low, high, color=look(name)["color"], alpha=0.15, linewidth=0)
     # Below the axis: more than a few lines leave no free corner.
     axes.legend(
         fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.19), ncols=2, handlelength=2.6
@@ -283,7 +156,7 @@ def _overview(
 
 
 def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> None:
-    colour = _styled(name)[0]
+    colour = look(name)["color"]
     bits, mean, _, _ = _curve(rounds, BASELINE, 32.0, column)
     axes.plot(bits, mean, color="black", linewidth=0.9)
     bitrates = sorted(rounds.loc[rounds.compressor == name, "bitrate"].unique())
@@ -292,9 +165,9 @@ def _all_bitrates(axes: Axes, rounds: pd.DataFrame, name: str, column: str) -> N
         bits, mean, low, high = _curve(rounds, name, bitrate, column)
         if not len(bits):
             continue
-        shade = tuple((1 - 0.6 * share) * np.array(matplotlib.colors.to_rgb(colour)))
+        shade = tuple((1 - 0.6 * share) * np.array(to_rgb(colour)))
         axes.plot(
-            bits, mean, color=shade, linewidth=1.1, marker=_MARKERS[place % len(_MARKERS)],
+            bits, mean, color=shade, linewidth=1.1, marker=MARKERS[place % len(MARKERS)],
             markersize=3, markevery=max(1, len(bits) // 6),
         )  # fmt: skip
         axes.fill_between(bits, low, high, color=shade, alpha=0.15, linewidth=0)
@@ -327,13 +200,13 @@ def _ends(methods: pd.DataFrame, column: str) -> list[End]:
         shown = shown[shown[column] > 0]  # the others, float32 too, have no place on a log axis
     last = shown.groupby("compressor")[["measured_bitrate", column]].last()
     return [
-        End(labels[name], _styled(name)[0], *map(float, last.loc[name]))
+        End(labels[name], look(name)["color"], *map(float, last.loc[name]))
         for name in in_order(last.index)
     ]
 
 
 def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
-    colour, dash, marker = _styled(name)
+    colour = look(name)["color"]
     if name == BASELINE:
         if column == "accuracy":
             axes.axhline(group[column].iloc[0], color=colour, linewidth=0.9)
@@ -347,21 +220,23 @@ def _final(axes: Axes, name: str, group: pd.DataFrame, column: str) -> None:
         )  # fmt: skip
     errors = np.abs(group[[f"{column}_low", f"{column}_high"]].to_numpy().T - values.to_numpy())
     axes.errorbar(
-        group.measured_bitrate, values, yerr=errors, color=colour, linestyle=dash,
-        marker=marker, markersize=4, capsize=2,
-    )  # fmt: skip
+        group.measured_bitrate, values, yerr=errors, **look(name), markersize=4, capsize=2
+    )
 
 
 def _to_target(axes: Axes, name: str, group: pd.DataFrame) -> None:
-    colour, dash, marker = _styled(name)
     if name == BASELINE:
-        axes.axhline(group.bits_to_target.iloc[0], color=colour, linewidth=0.9)
+        axes.axhline(group.bits_to_target.iloc[0], color=look(name)["color"], linewidth=0.9)
         return
     bounds = group[["bits_to_target_low", "bits_to_target_high"]].to_numpy().T
     axes.errorbar(
-        group.measured_bitrate, group.bits_to_target, yerr=np.abs(bounds - group.bits_to_target.values),
-        color=colour, linestyle=dash, marker=marker, markersize=4, capsize=2,
-    )  # fmt: skip
+        group.measured_bitrate,
+        group.bits_to_target,
+        yerr=np.abs(bounds - group.bits_to_target.values),
+        **look(name),
+        markersize=4,
+        capsize=2,
+    )
 
 
 def _bitrate_axis(axes: Axes, methods: pd.DataFrame) -> None:
@@ -386,12 +261,3 @@ def _limit_final(axes: Axes, methods: pd.DataFrame, column: str) -> None:
     elif (values > 0).any():  # a loss below float32's has no place on a log axis
         axes.set_yscale("log")
         axes.set_ylim(values[values > 0].min() / 2, min(float(values.max()), 1.0) * 2)
-
-
-def unique_handles(*panels: Axes) -> tuple[list, list[str]]:
-    """For one legend of several panels."""
-    found: dict[str, object] = {}
-    for axes in panels:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    return list(found.values()), list(found)
