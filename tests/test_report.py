@@ -437,19 +437,6 @@ def test_a_run_that_names_no_channel_had_a_perfect_one(sweep):
     assert set(sweep.runs.channel) == {"perfect"}
 
 
-def test_tables_of_older_code_gain_the_columns_they_lack(tmp_path):
-    runs = pd.DataFrame({"sweep": "s", "seed": [0, 1], "channel": ["faulty", None]})
-    rounds = pd.DataFrame({"sweep": ["s"], "id": ["a"]})
-    for older, channels in ((runs, "faulty perfect"), (runs[["sweep", "seed"]], "perfect perfect")):
-        save_tables(tmp_path, older, rounds)
-        save_tables(tmp_path, *load_sweep(tmp_path, "s"))
-        table = pd.read_csv(tmp_path / "runs.csv")
-        assert set(table.columns) == {"sweep", "seed", "channel", "loss", "batch_size", "epochs"}
-        assert " ".join(table.channel) == channels
-        assert table.loss.tolist() == [0, 0]
-        assert table[["batch_size", "epochs"]].isna().all(axis=None)
-
-
 def figures(results):
     return {path.name: path.read_bytes() for path in (results / "figures").iterdir()}
 

@@ -21,7 +21,6 @@ _SETTINGS = [
     *("dataset", "partition", "model", "client", "server", "side_information", "channel", "loss"),
     *("batch_size", "epochs", "lr", "clients", "clients_per_round", "rounds"),
 ]  # besides these, columns that say how a run was trained
-_LATER = ["channel", "loss", "batch_size", "epochs"]  # columns that tables of older code lack
 _COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may have none
 # All runs and rounds of a results folder, from which reports can be drawn where runs are not at hand.
 RUNS, ALL_ROUNDS = "runs.csv", "rounds.csv.gz"
@@ -108,10 +107,7 @@ def load_tables(results_dir: Path, sweep: str) -> tuple[pd.DataFrame, pd.DataFra
         return pd.DataFrame(), pd.DataFrame()
     tables = [read_table(path) for path in paths]
     runs, rounds = (table[table.sweep == sweep].reset_index(drop=True) for table in tables)
-    runs = runs.reindex(columns=runs.columns.union(_LATER, sort=False))
-    # Before there were channels, nothing was lost.
-    channel = runs.channel.astype(object).fillna("perfect")
-    return runs.assign(channel=channel, loss=runs.loss.fillna(0.0)), rounds
+    return runs, rounds
 
 
 def _run(id: str, sweep: str, path: Path, rounds: pd.DataFrame) -> dict[str, Any]:
