@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import torch
 from benchmark_tables import COMPRESSORS, PEERS, WORKLOADS, growth_figure, summary
-from run_command import run_command
+from run_command import argument_parser, run_command
 
 import wzfl
 from wzfl.config import compressor_names
@@ -244,9 +244,7 @@ def run(command: list[str]) -> list[dict]:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

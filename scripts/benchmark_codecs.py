@@ -15,6 +15,7 @@ from functools import partial
 import wzfl  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
+from run_command import argument_parser, run_command
 from torch import Tensor
 
 from wzfl.compressors import Compressor
@@ -92,9 +93,7 @@ def report(arguments: argparse.Namespace, dim: int, name: str, **measured: objec
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--dims", nargs="+", type=int, default=[2**20])
     parser.add_argument(
         "--compressors", nargs="+", default=DEFAULT, help="names of conf/compressor/"
@@ -106,4 +105,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -28,7 +28,7 @@ from benchmark_codecs import timed as seconds_of
 from benchmark_rounds import MODELS, WORKLOADS, make_shards, start
 from benchmark_tables import COMPRESSORS
 from benchmark_tables import WORKLOADS as MEANING
-from run_command import run_command
+from run_command import argument_parser, run_command
 from torch.profiler import ProfilerActivity, profile
 
 from wzfl.client import Shard
@@ -37,8 +37,8 @@ from wzfl.errors import InputError
 from wzfl.federation import Federation, State
 from wzfl.host import to_device
 from wzfl.public import Public
+from wzfl.reporting.markdown import generated_by
 from wzfl.reporting.markdown import table as as_table
-from wzfl.reporting.report import generated_by
 from wzfl.simulation import run_round
 
 BITRATES = {"wyner_ziv": (1, 2, 4)}
@@ -205,13 +205,11 @@ def summary(table: pd.DataFrame, device: torch.device) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--compressors", nargs="+", default=COMPRESSORS, help="of conf/compressor/")
-    parser.add_argument("--turns", type=int, default=3, help="of all that is timed (3)")
-    parser.add_argument("--repetitions", type=int, default=5, help="timed calls in a turn (5)")
-    parser.add_argument("--warmup", type=int, default=2, help="calls before them (2)")
+    parser.add_argument("--turns", type=int, default=3, help="of all that is timed")
+    parser.add_argument("--repetitions", type=int, default=5, help="timed calls in a turn")
+    parser.add_argument("--warmup", type=int, default=2, help="calls before them")
     parser.add_argument("--results-dir", default="results")
     return parser.parse_args()
 

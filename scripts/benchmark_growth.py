@@ -24,6 +24,7 @@ import wzfl  # isort: skip  # before torch: see wzfl.openmp
 import torch
 from benchmark_codecs import decode_all, encode_all
 from benchmark_rounds import MODELS, SHAPE, peak_memory
+from run_command import argument_parser, run_command
 
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
@@ -128,9 +129,7 @@ def settle(step: Callable[[int], object]) -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("what", choices=["clients", "cnn_clients", "dimension", "population"])
     parser.add_argument("size", type=int)
     parser.add_argument("--compressor", default="wyner_ziv", help="a name of conf/compressor/")
@@ -143,4 +142,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,6 +9,8 @@ coordinate with side_information=last. Prints one JSON object.
 import argparse
 import json
 
+from run_command import argument_parser, run_command
+
 from wzfl.environment import keep_freed_memory  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
@@ -56,9 +58,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--precision", default="float32", help="float32, bfloat16 or int8")
     parser.add_argument("--capacity", type=int, help="clients remembered; default all")
     parser.add_argument("--seed", type=int, default=0)
@@ -68,4 +68,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

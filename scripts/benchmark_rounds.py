@@ -20,6 +20,7 @@ from typing import NamedTuple
 import wzfl  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
+from run_command import argument_parser, run_command
 
 from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
@@ -122,9 +123,7 @@ def peak_memory() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument(
         "workload", choices=[f"{work}_{model}" for work in WORKLOADS for model in MODELS]
     )
@@ -139,4 +138,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from wzfl.reporting.compressor_styles import in_order, label, look
 from wzfl.reporting.figures import style
-from wzfl.reporting.markdown import values
+from wzfl.reporting.markdown import generated_by, values
 
 PEERS = ("fedjax", "pfl", "flower")
 WORKLOADS = {
@@ -29,7 +29,8 @@ def summary(folder: Path) -> str:
     """Medians and ratios of what has been measured, as Markdown."""
     parts = [
         "# Speed\n",
-        "Medians; seconds of every repetition are in the CSV files. Made by `make benchmark`.\n",
+        generated_by("make benchmark"),
+        "Medians; seconds of every repetition are in the CSV files.\n",
     ]
     tables = {
         "rounds": round_table,

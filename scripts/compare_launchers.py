@@ -7,7 +7,6 @@ What is not installed is left out. Exit status 1 if a launcher fails, or if what
 what they leave one after the other.
 """
 
-import argparse
 import gzip
 import os
 import platform
@@ -23,11 +22,11 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from run_command import run_command
+from run_command import argument_parser, run_command
 
 from wzfl.environment import describe_environment
 from wzfl.errors import InputError
-from wzfl.reporting.markdown import table
+from wzfl.reporting.markdown import generated_by, table
 from wzfl.results import CLIENTS, ROUNDS
 
 TRAIN = Path(__file__).parent / "train.py"
@@ -74,9 +73,7 @@ LAUNCHERS = [
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--results-dir", type=Path, default=Path("results"))
     path = parser.parse_args().results_dir / "launchers.md"
     with tempfile.TemporaryDirectory() as temporary:
@@ -146,6 +143,7 @@ def report(frame: pd.DataFrame) -> str:
     machine = describe_environment(torch.device("cpu"))
     lines = [
         "# The same sweep through every launcher\n",
+        generated_by("make launchers"),
         f"`scripts/train.py -m {' '.join([*RUN, *SWEEP])}`\n",
         table(frame.astype(str)),
         "\nIdentical: the same runs, and of each the same `rounds.csv` but for `seconds` and the same"
@@ -153,11 +151,11 @@ def report(frame: pd.DataFrame) -> str:
         " its end, once, and what else the machine does shows in them; processes start and import torch in"
         " them. `slurm` is in the table where there is a Slurm.\n",
         f"{machine['processor']}, {machine['cores']} cores, Python {platform.python_version()},"
-        f" torch {torch.__version__}, hydra-core {version('hydra-core')}, commit {machine['git_commit']}."
-        " Made by `make launchers`.\n",
+        f" torch {torch.__version__}, hydra-core {version('hydra-core')}, commit"
+        f" {machine['git_commit']}.\n",
     ]
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    run_command(lambda: sys.exit(main()))
+    run_command(main)

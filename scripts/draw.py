@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from correlation_report import report_correlation
 from finished import load_finished, save_finished
-from plot_correlation import draw_correlation
 from presets import Preset, parse_preset
 from rate_distortion_figures import draw_rate_distortion
+from run_command import run_command
 from step_sizes import report_step_sizes
 
 from wzfl.reporting.bits_plots import against_bits, by_bitrate
@@ -37,7 +38,7 @@ def draw(preset: Preset, skipped: dict[str, str]) -> Path | None:
     vectors = draw_rate_distortion(preset.results_dir)
     shown = {entry["shows"] for entry in preset.experiments}
     if "correlation" in shown:
-        report_path = draw_correlation(preset, skipped)
+        report_path = report_correlation(preset, skipped)
     elif "step sizes" in shown:
         report_path = report_step_sizes(preset, skipped)
     else:
@@ -147,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,12 +20,11 @@ from typing import cast
 import joblib
 import pandas as pd
 from presets import command, results_dir
-from run_command import run_command
+from run_command import argument_parser, run_command
 
 from wzfl.environment import git_commit
 from wzfl.errors import InputError
-from wzfl.reporting.markdown import table
-from wzfl.reporting.report import generated_by
+from wzfl.reporting.markdown import generated_by, table
 
 TABLES = ("runs.csv", "methods.csv", "rounds.csv.gz")
 _OF_THE_OCCASION = ["wall_seconds", "git_commit"]
@@ -33,13 +32,13 @@ _COMMAND = [sys.executable, str(Path(__file__).with_name("reproduce.py")), "--tr
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = argument_parser(__doc__)
+    parser.add_argument("--preset", default="default", help="what is run")
+    parser.add_argument("--kills", type=int, default=3, help="how often it is killed")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument(
+        "--folder", type=Path, help="where it trains; kept; else a temporary folder"
     )
-    parser.add_argument("--preset", default="default", help="(default)")
-    parser.add_argument("--kills", type=int, default=3, help="(3)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
-    parser.add_argument("--folder", type=Path, help="where it trains; kept (a temporary one)")
     asked = parser.parse_args()
     alone = results_dir(asked.preset)
     if not (alone / "runs.csv").exists():
@@ -131,4 +130,4 @@ def _report(
 
 
 if __name__ == "__main__":
-    run_command(lambda: sys.exit(main()))
+    run_command(main)

@@ -8,7 +8,6 @@ must be what it is without kills, byte for byte but for times; so must the table
 Writes results/kills.md. Exit status 1 if anything differed.
 """
 
-import argparse
 import logging
 import os
 import random
@@ -26,9 +25,10 @@ from unittest.mock import patch
 import pandas as pd
 import train
 from hydra.plugins.sweeper import Sweeper
+from run_command import argument_parser, run_command
 
 from wzfl.environment import compute_deterministically, git_commit
-from wzfl.reporting.report import generated_by
+from wzfl.reporting.markdown import generated_by
 from wzfl.reporting.summary import load_sweep
 from wzfl.results import ROUNDS, load_rounds
 
@@ -37,11 +37,9 @@ _TIMES = ["wall_seconds"]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=500, help="(500)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--kills", type=int, default=500, help="how often it is killed")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     asked = parser.parse_args()
     path = Path("results/kills.md")
     path.parent.mkdir(exist_ok=True)
@@ -173,4 +171,4 @@ def _report(found: Counter[str]) -> str:
 
 if __name__ == "__main__":
     logging.disable()
-    sys.exit(main())
+    run_command(main)

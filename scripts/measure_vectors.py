@@ -5,14 +5,13 @@
 Recordings whose data set is not there are left out. Exit status 1 if a command failed.
 """
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 from reproduce import missing_datasets, say_missing
-from run_command import run_command
+from run_command import argument_parser, run_command
 
 from wzfl.config import conf_dir
 
@@ -20,10 +19,8 @@ SCRIPTS = Path(__file__).parent
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--results-dir", default="results", help="where results are (results)")
+    parser = argument_parser(__doc__)
+    parser.add_argument("--results-dir", default="results", help="where results are")
     results_dir = f"results_dir={parser.parse_args().results_dir}"
     plan = yaml.safe_load((conf_dir() / "vectors.yaml").read_text())
     missing = missing_datasets(plan["recordings"])
@@ -55,4 +52,4 @@ def _run(script: str, *arguments: str) -> bool:
 
 
 if __name__ == "__main__":
-    run_command(lambda: sys.exit(main()))
+    run_command(main)

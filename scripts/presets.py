@@ -1,12 +1,12 @@
 """What conf/reproduce.yaml lists, and the arguments that say which of it."""
 
-import argparse
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from run_command import argument_parser
 
 from wzfl.config import build, conf_dir, load_group
 from wzfl.tracking import unless_disabled
@@ -63,17 +63,15 @@ def results_dir(name: str) -> Path:
     return Path("results") / ("" if name == _DEFAULT else name)
 
 
-def parse_preset(description: str | None, default: str = _DEFAULT, trains: bool = False) -> Preset:
+def parse_preset(description: str | None, trains: bool = False) -> Preset:
     """What the command line of a script asks for that trains first, or only draws."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--preset", default=default, choices=list(_presets()), help=f"({default})")
+    parser = argument_parser(description)
+    parser.add_argument("--preset", default=_DEFAULT, choices=list(_presets()), help="what is run")
     parser.add_argument(
-        "--results-dir", type=Path, help="where results are (results, or results/PRESET)"
+        "--results-dir", type=Path, help="where results are; else results, or results/PRESET"
     )
     trackers = sorted(path.stem for path in (conf_dir() / "tracking").glob("*.yaml"))
-    parser.add_argument("--tracking", default="wandb", choices=trackers, help="(wandb)")
+    parser.add_argument("--tracking", default="wandb", choices=trackers, help="who is told")
     if trains:
         parser.add_argument(
             "--estimate", action="store_true", help="say first how long it may take"

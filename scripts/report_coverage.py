@@ -6,17 +6,16 @@ Reads what `make coverage` measured. Exit status 1 if it is less than pyproject.
 """
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from coverage import Coverage
+from run_command import run_command
 
 from wzfl.environment import git_commit
-from wzfl.reporting.markdown import table
-from wzfl.reporting.report import generated_by
+from wzfl.reporting.markdown import generated_by, table
 
 
 def main() -> int:
@@ -72,4 +71,4 @@ def _percent(part: int, whole: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

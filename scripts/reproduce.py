@@ -89,4 +89,4 @@ def _sweep(entry: dict[str, Any], preset: Preset) -> bool:
 
 
 if __name__ == "__main__":
-    run_command(lambda: sys.exit(main()))
+    run_command(main)

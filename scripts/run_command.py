@@ -1,12 +1,15 @@
-"""How a command ends when its input is bad: one message, no traceback, exit status 2.
+"""How commands begin and end: with help from their docstring, and on bad input with one message.
 
-1 where processes of a sweep were killed, whose work the next start takes up.
+No traceback then, and exit status 2. Exit status 1 where a process of a sweep was killed; the next start
+resumes it.
 """
 
+import argparse
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -33,14 +36,27 @@ _REFUSALS = {
 }
 
 
-def run_command(main: Callable[[], object]) -> None:
-    """Calls `main`; a bug keeps its traceback."""
+class _HelpWithDefaults(argparse.RawDescriptionHelpFormatter):
+    """The description as it is written, and after an option's help its default."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.default is not None and action.nargs != 0  # a flag takes no value
+        return f"{action.help} (%(default)s)" if shown else action.help
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help is a script's docstring, and its options with their defaults."""
+    return argparse.ArgumentParser(description=description, formatter_class=_HelpWithDefaults)
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Ends the process with the exit status that `main` returns; a bug keeps its traceback."""
     # Hydra would print a shortened traceback itself; with this it lets errors through to here.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        main()
+        sys.exit(main())
     except (InputError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_told(error)}", file=sys.stderr)
+        print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         if isinstance(error, ValueError) and (instead := _REFUSALS.get(_raised_in(error))):
@@ -62,7 +78,7 @@ def _raised_in(error: Exception) -> str:
     return f"{frame.f_globals['__name__']}.{frame.f_code.co_name}"
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The error's message; of a key that is not there, Hydra's advises to add it, which nobody would read."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):

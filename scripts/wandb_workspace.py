@@ -7,11 +7,10 @@ Shown is what has been uploaded, runs of the same compressor and bitrate as one 
 new view.
 """
 
-import argparse
 from typing import Any
 
 import wandb
-from run_command import run_command
+from run_command import argument_parser, run_command
 
 from wzfl.errors import InputError
 
@@ -61,11 +60,9 @@ def workspace(entity: str, project: str) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argument_parser(__doc__)
     parser.add_argument("--entity", required=True, help="user or team whose project it is")
-    parser.add_argument("--project", default="wzfl", help="(wzfl)")
+    parser.add_argument("--project", default="wzfl", help="name of the project")
     asked = parser.parse_args()
     view = workspace(asked.entity, asked.project)
     try:

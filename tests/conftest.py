@@ -99,11 +99,10 @@ def call(monkeypatch, tmp_path, capfd):
 
     def run(script, *arguments):
         monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script.__name__}.py"), *arguments])
-        status = 0
         try:
             run_command(script.main)
         except SystemExit as stop:
-            status = stop.code
+            status = stop.code or 0
         printed = capfd.readouterr()
         return status, printed.out + printed.err
 

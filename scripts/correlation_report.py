@@ -1,17 +1,10 @@
-"""Draws how good side information was over rounds, by policy, from finished runs; trains nothing.
+"""The report of `make correlation`: how good side information was over rounds, by policy; trains nothing."""
 
-    python scripts/plot_correlation.py [--results-dir results/correlation] [--tracking wandb]
-
-Reads the runs of `make correlation`; writes figures/history_by_policy, history.csv and report.md. Where runs
-are not at hand, the figure is drawn from history.csv; the report stays, it is of clients one by one.
-"""
-
-import sys
 from pathlib import Path
 
 import pandas as pd
 from finished import load_finished
-from presets import Preset, parse_preset
+from presets import Preset
 
 from wzfl.reporting.correlation import (
     correlation_report,
@@ -26,8 +19,12 @@ from wzfl.reporting.figures import save
 _FIGURE = "history_by_policy"
 
 
-def draw_correlation(preset: Preset, skipped: dict[str, str]) -> Path | None:
-    """The report; None where nothing has finished and nothing was drawn before."""
+def report_correlation(preset: Preset, skipped: dict[str, str]) -> Path | None:
+    """Writes report.md, figures/history_by_policy and history.csv; returns the report.
+
+    Where runs are not at hand, the figure is drawn from history.csv; the report stays, it is of clients one
+    by one. None where nothing has finished and nothing was drawn before.
+    """
     settings, runs = {}, []
     for entry in preset.experiments:
         history = load_history(preset.results_dir, entry["name"])
@@ -48,18 +45,3 @@ def draw_correlation(preset: Preset, skipped: dict[str, str]) -> Path | None:
         correlation_report(settings, pd.concat(runs), skipped, [_FIGURE], preset.command)
     )
     return path
-
-
-def main() -> None:
-    preset = parse_preset(__doc__, default="correlation")
-    path = draw_correlation(preset, {})
-    if path is None:
-        sys.exit(
-            f"error: no finished experiments in {preset.results_dir}; run `{preset.command}` first"
-        )
-    preset.track(path)
-    print(path)
-
-
-if __name__ == "__main__":
-    main()
