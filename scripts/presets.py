@@ -1,14 +1,18 @@
 """What conf/reproduce.yaml lists, and the arguments that say which of it."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from run_command import argument_parser
 
 from wzfl.config import build, conf_dir, load_group
+from wzfl.errors import InputError
+from wzfl.reporting.conditions import CONDITIONS
+from wzfl.reporting.summary import Shows
 from wzfl.tracking import unless_disabled
 
 _DEFAULT = "default"
@@ -46,8 +50,25 @@ def overrides(entry: dict[str, Any]) -> list[str]:
 
 
 def experiments_of(name: str) -> list[dict[str, Any]]:
-    """The experiments of a preset."""
-    return _presets()[name]
+    """The experiments of a preset.
+
+    Raises:
+        InputError: one shows or varies what no report is about.
+    """
+    experiments = _presets()[name]
+    for entry in experiments:
+        _check(entry, "shows", get_args(Shows))
+        if entry["shows"] == "conditions":
+            _check(entry, "varies", CONDITIONS)
+    return experiments
+
+
+def _check(entry: dict[str, Any], key: str, allowed: Collection[str]) -> None:
+    if (found := entry.get(key)) not in allowed:
+        raise InputError(
+            f"{key} of {entry['name']} must be one of {', '.join(allowed)}; got {found!r};"
+            " see conf/reproduce.yaml"
+        )
 
 
 def command(name: str) -> str:

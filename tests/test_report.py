@@ -18,6 +18,7 @@ from presets import Preset, experiments_of
 
 import wzfl
 from wzfl.config import compressor_names
+from wzfl.errors import InputError
 from wzfl.partial_run import COLUMNS, PartialRun
 from wzfl.rate_distortion import measure, merge_row
 from wzfl.reporting.bits_plots import against_bits, by_bitrate
@@ -685,15 +686,21 @@ def test_presets_name_experiments_that_exist():
             assert config["sweep"] == experiment
             assert ("experiment" in entry) == ("overrides" in entry)
             assert (entry["shows"] == "conditions") == (entry.get("varies") in CONDITIONS)
-            assert entry["shows"] in (
-                "accuracy",
-                "loss",
-                "error",
-                "correlation",
-                "conditions",
-                "step sizes",
-                "reference",
-            )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shows": "acuracy"}, "shows of mine must be one of accuracy, loss, .*; got 'acuracy'"),
+        ({"shows": None}, "shows of mine must be one of accuracy, .*; got None"),
+        ({"shows": "conditions"}, "varies of mine must be one of loss, clients, .*; got None"),
+    ],
+)
+def test_what_no_report_is_about_is_refused(monkeypatch, changed, message):
+    entry = {"name": "mine", "title": "a setting", "dataset": "digits"} | changed
+    monkeypatch.setattr("presets._presets", lambda: {"own": [entry]})
+    with pytest.raises(InputError, match=message):
+        experiments_of("own")
 
 
 def committed(name):

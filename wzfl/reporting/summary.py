@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,10 @@ _COUNTS = ["batch_size", "epochs", "diverged_in_round"]  # of which a run may ha
 RUNS, ALL_ROUNDS = "runs.csv", "rounds.csv.gz"
 
 
+# What an experiment's part of a report is about, as conf/reproduce.yaml explains.
+Shows = Literal["accuracy", "loss", "error", "conditions", "correlation", "step sizes", "reference"]
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """A finished sweep.
@@ -34,7 +38,7 @@ class Sweep:
         name: its experiment's name.
         title: one line that says what was trained.
         runs, rounds, methods: frames of `load_sweep` and `methods`.
-        shows: "accuracy", "loss", "error" of updates, "conditions", or "reference" (float32 alone).
+        shows: what its section is about.
         varies: the condition that "conditions" is about, a key of `wzfl.reporting.conditions.CONDITIONS`.
     """
 
@@ -43,7 +47,7 @@ class Sweep:
     runs: pd.DataFrame
     rounds: pd.DataFrame
     methods: pd.DataFrame
-    shows: str
+    shows: Shows
     varies: str = ""
 
 
