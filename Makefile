@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+INSTALL := $(BIN)/python $(PIP_INSTALL) --constraint constraints.txt
 EDEN := https://github.com/amitport/EDEN-Distributed-Mean-Estimation
 
 .DEFAULT_GOAL := help
@@ -17,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "wzfl needs Python 3.11 or newer; set PYTHON=python3.x"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable '.[dev]'
 	@touch $@
 
 reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/report.md
@@ -26,7 +28,7 @@ reproduce: $(INSTALLED)  ## Sweep, train, draw the figures and write results/rep
 paper: $(INSTALLED)  ## The same with all data sets and models, for a GPU; says first how long it may take
 	$(BIN)/python scripts/reproduce.py --preset $@ --estimate
 
-smoke:  ## The same on a tiny sweep, under a minute; this and the next in results/, by their names
+smoke:  ## The same on a tiny sweep, under a minute; results go to results/smoke/
 beyond:  ## Errors of codes with and without side information, half an hour
 convex:  ## Loss against bits on a convex problem with clients that differ, half an hour
 correlation:  ## How good the policies of side information are, a quarter of an hour
@@ -59,7 +61,7 @@ wandb-sync: $(INSTALLED)  ## Upload tracked runs that are not uploaded yet, with
 
 wandb-workspace: $(INSTALLED)  ## Make a saved view of uploaded runs (ENTITY=user or team)
 	@test -n "$(ENTITY)" || { echo "whose project? make wandb-workspace ENTITY=user-or-team"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,dashboards]'
+	$(INSTALL) --editable '.[dev,dashboards]'
 	$(BIN)/python scripts/wandb_workspace.py --entity $(ENTITY)
 
 test: $(INSTALLED)  ## Lint, check types, run all tests
@@ -73,7 +75,7 @@ coverage: $(INSTALLED)  ## Run all tests, and write which lines and branches of 
 	$(BIN)/python scripts/report_coverage.py
 
 peers: $(INSTALLED)  ## Install fedjax and compare its quantizers with ours
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,peers]'
+	$(INSTALL) --editable '.[dev,peers]'
 	$(BIN)/pytest tests/test_peers.py
 
 kills: $(INSTALLED)  ## Kill a sweep 500 times at random moments, and compare what comes of it, three quarters of an hour
@@ -83,21 +85,19 @@ interrupted: $(INSTALLED)  ## Kill make reproduce three times, and compare its t
 	$(BIN)/python scripts/interrupt_reproduce.py
 
 fuzz: $(INSTALLED)  ## Install atheris, and fuzz what decodes payloads, an hour (MINUTES=600: ten)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,fuzz]'
+	$(INSTALL) --editable '.[dev,fuzz]'
 	$(BIN)/python scripts/fuzz_payloads.py --minutes $(or $(MINUTES),60)
 
 mutants: $(INSTALLED)  ## Change the codecs line by line, and see which changes the tests notice, a quarter of an hour
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutation]'
+	$(INSTALL) --editable '.[dev,mutation]'
 	rm -rf mutants
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/python scripts/report_mutants.py
 
 # Ray's launcher comes without what it wants for AWS alone, in other versions than ours.
 launchers: $(INSTALLED)  ## Install launchers for Slurm and Ray, and run the same sweep on each
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev,slurm]' ray
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--no-deps hydra-ray-launcher
+	$(INSTALL) --editable '.[dev,slurm]' ray
+	$(INSTALL) --no-deps hydra-ray-launcher
 	$(BIN)/pytest tests/test_launchers.py
 	$(BIN)/python scripts/compare_launchers.py
 
@@ -109,8 +109,8 @@ benchmark-gpu: $(INSTALLED)  ## Time codecs and rounds on a CUDA device
 
 benchmark-peers:  ## Install fedjax, pfl, Flower and EDEN's own code to compare with, each in .venv-peers/
 	for name in fedjax pfl flower; do \
-		$(PYTHON) -m venv .venv-peers/$$name && .venv-peers/$$name/bin/python -m pip install --quiet \
-			--disable-pip-version-check -r scripts/peers/$$name.txt || exit 1; \
+		$(PYTHON) -m venv .venv-peers/$$name && .venv-peers/$$name/bin/python $(PIP_INSTALL) \
+			-r scripts/peers/$$name.txt || exit 1; \
 	done
 	test -d .venv-peers/eden || git clone --quiet --depth 1 $(EDEN) .venv-peers/eden || \
 		echo "EDEN's own code is left out: it could not be cloned"
@@ -120,5 +120,6 @@ format: $(INSTALLED)  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove runs, caches and .venv; keeps figures, tables and report
-	rm -rf results/runs results/sweeps results/smoke results/wandb results/*/runs results/*/sweeps \
-		results/*/wandb mutants $(VENV) .venv-peers .pytest_cache .mypy_cache .ruff_cache
+	rm -rf results/runs results/sweeps results/smoke results/updates results/wandb results/*/runs \
+		results/*/sweeps results/*/wandb mutants $(VENV) .venv-peers .pytest_cache .mypy_cache \
+		.ruff_cache .hypothesis .coverage .coverage.*
