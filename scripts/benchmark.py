@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def commit_and_machine() -> dict[str, str | None]:
-    """That every row tells of: parts may be measured at several commits, and on several machines."""
+    """Columns of every row, as parts may be measured at several commits, and on several machines."""
     here = describe_environment(torch.device("cpu"))
     machine = (
         f"{here['processor']}, {here['cores']} cores, Python {here['python']}, torch {torch.__version__},"

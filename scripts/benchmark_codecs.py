@@ -58,7 +58,7 @@ def measure(arguments: argparse.Namespace, dim: int) -> None:
 
 
 def encode_all(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
-    """As a round does it: a few clients at a time, on all cores."""
+    """Encodes as a round does: a few clients at a time, on all cores."""
 
     def some(rows: slice) -> list[bytes]:
         return compressor.encode(updates[rows], public.rows(rows))
@@ -67,7 +67,7 @@ def encode_all(compressor: Compressor, updates: Tensor, public: Public) -> list[
 
 
 def decode_all(compressor: Compressor, payloads: list[bytes], side: Tensor, public: Public) -> None:
-    """The same; a round has no use for all estimates at once."""
+    """Decodes as a round does, which has no use for all estimates at once."""
 
     def some(rows: slice) -> None:
         decode(compressor, payloads[rows], side[rows], public.rows(rows))

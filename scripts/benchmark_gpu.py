@@ -61,10 +61,10 @@ def main() -> None:
     gc.freeze()  # what is there now stays, and is not to be looked through in the middle of a call
     seconds: list[list[float]] = [[] for _ in cases]
     for turn in range(arguments.turns):
-        for mine, (told, function) in zip(seconds, cases, strict=True):
+        for mine, (setting, function) in zip(seconds, cases, strict=True):
             mine += timed(arguments, function)
-            print(turn + 1, *told.values(), f"{statistics.median(mine):.3g} s", flush=True)
-        rows = [told | spread(mine) for mine, (told, _) in zip(seconds, cases, strict=True)]
+            print(turn + 1, *setting.values(), f"{statistics.median(mine):.3g} s", flush=True)
+        rows = [setting | spread(mine) for mine, (setting, _) in zip(seconds, cases, strict=True)]
         pd.DataFrame(rows).to_csv(folder / "gpu.csv", index=False)
     # Last: a process that has been profiled is slower ever after.
     table = pd.DataFrame(
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def copies(device: torch.device) -> list[Case]:
-    """Within the device, to and from page-locked memory of the host, and from strings by way of that."""
+    """Copies within the device, to and from page-locked host memory, and from strings by way of it."""
     source, target = (torch.zeros(LINK_BYTES, dtype=torch.uint8, device=device) for _ in range(2))
     host = torch.empty(LINK_BYTES, dtype=torch.uint8, pin_memory=True)
     strings = [random.randbytes(PAYLOAD_BYTES) for _ in range(8)]
@@ -107,11 +107,14 @@ def codecs(arguments: argparse.Namespace, device: torch.device) -> list[Case]:
             for bitrate in BITRATES.get(name, (2,)):
                 compressor = wzfl.build_compressor(name, bitrate=bitrate)
                 payloads = encode_all(compressor, updates, public)
-                told = {"compressor": name, "bitrate": bitrate, "clients": clients, "dim": dim}
-                told["bytes"] = 4 * updates.numel()
+                setting = {"compressor": name, "bitrate": bitrate, "clients": clients, "dim": dim}
+                setting["bytes"] = 4 * updates.numel()
                 encode = partial(encode_all, compressor, updates, public)
                 decode = partial(decode_all, compressor, payloads, side, public)
-                cases += [({"what": "encode"} | told, encode), ({"what": "decode"} | told, decode)]
+                cases += [
+                    ({"what": "encode"} | setting, encode),
+                    ({"what": "decode"} | setting, decode),
+                ]
     return cases
 
 
@@ -124,8 +127,8 @@ def rounds(arguments: argparse.Namespace, device: torch.device) -> list[Case]:
         shards = [Shard(each.x.to(device), each.y.to(device)) for each in make_shards(workload)]
         for compressor in ("none", *arguments.compressors):
             federation, state = start(compressor, 2, MODELS[network], workload, shards)
-            told = {"what": name, "compressor": compressor, "bitrate": 2}
-            cases.append((told, partial(next_round, federation, state)))
+            setting = {"what": name, "compressor": compressor, "bitrate": 2}
+            cases.append((setting, partial(next_round, federation, state)))
     return cases
 
 
@@ -153,7 +156,7 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def worked(function: Callable[[], object]) -> dict[str, Any]:
-    """Of one call the seconds that the device worked, and on what most of them."""
+    """The seconds of one call that the device worked, and the kernels that took most of them."""
     with profile(activities=[ProfilerActivity.CUDA]) as watched:
         function()
         torch.cuda.synchronize()

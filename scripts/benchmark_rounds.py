@@ -118,7 +118,7 @@ def start(
 
 
 def peak_memory() -> int:
-    """Of this process, bytes."""
+    """The most memory that this process has had, in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -68,7 +68,7 @@ def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def quantiles(table: pd.DataFrame, q: float) -> pd.DataFrame:
-    """Of milliseconds, by workload, in the order of `WORKLOADS`, and system."""
+    """Milliseconds by workload, in the order of `WORKLOADS`, and system."""
     of = partial(pd.Series.quantile, q=q)
     found = table.pivot_table("seconds", "workload", "system", aggfunc=of)
     return 1000 * found.reindex([name for name in WORKLOADS if name in found.index])

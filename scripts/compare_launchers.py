@@ -129,7 +129,7 @@ def sweep(launcher: Launcher, folder: Path, *changes: str) -> float:
 
 
 def left_behind(results_dir: Path) -> dict[str, tuple[str, bytes]]:
-    """By run, its rounds but for their seconds, and its clients."""
+    """Each run's rounds but for their seconds, and its clients."""
     return {
         run.name: (
             pd.read_csv(run / ROUNDS, dtype=str).drop(columns="seconds").to_csv(),

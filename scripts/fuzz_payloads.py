@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _fuzz_apart(kernels: str, minutes: float) -> int:
-    """In a process of its own: numba reads its environment once."""
+    """Starts a process of its own, as numba reads its environment once; returns its exit status."""
     command = [sys.executable, __file__, "--kernels", kernels, "--minutes", str(minutes)]
     with tempfile.TemporaryDirectory() as folder:
         numba = {"NUMBA_DISABLE_JIT": KERNELS[kernels], "NUMBA_BOUNDSCHECK": "1"}
@@ -102,7 +102,7 @@ class _Fuzzer:
         self._crashes.mkdir()
 
     def add(self, inputs: list[bytes]) -> None:
-        """To those that it starts from."""
+        """Adds to the inputs that fuzzing starts from."""
         for number, data in enumerate(inputs):
             (self._inputs / f"{number}").write_bytes(data)
 
@@ -125,7 +125,7 @@ class _Fuzzer:
         return int(executions[1]), round(time.monotonic() - begin), round(core)
 
     def smallest(self) -> list[bytes]:
-        """As few small inputs as reach what all do, by what libFuzzer tells of each in its merges."""
+        """A few small inputs that reach what all do, by what libFuzzer says of each in its merges."""
         paths = sorted(self._inputs.iterdir(), key=lambda path: path.stat().st_size)
         control = self._folder / "control"
         control.write_text("\n".join([str(len(paths)), "0", *map(str, paths), ""]))

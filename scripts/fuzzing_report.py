@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _replayed() -> tuple[dict[Path, Any], dict[str, list[bool]]]:
-    """What coverage tells of each file, and of each compressor's kept inputs whether they are decoded."""
+    """Coverage by file, and whether each of a compressor's kept inputs is decoded."""
     measured = coverage.Coverage(
         data_file=None, branch=True, source=[str(_ROOT / "wzfl")], config_file=False
     )

@@ -153,7 +153,7 @@ def _plan(block: int) -> bytes:
 
 
 def _model() -> ResidualModel:
-    """Of a server that expects much in some coordinates and little in others."""
+    """A server's model that expects much in some coordinates and little in others."""
     contexts = np.linspace(50, 70, DIM).astype(np.uint8)[None]
     expectation = Expectation(contexts, Density.of(np.zeros((BINS, BINS)), 0.25))
     return ResidualModel(expectation, [None], [0.0], lambda *known: expectation.explain(*known)[0])

@@ -15,7 +15,7 @@ from typing import Any
 from draw import draw
 from presets import Preset, overrides, parse_preset
 from run_command import run_command
-from sweep_size import measure_sweep, told
+from sweep_size import format_sizes, measure_sweep
 
 from wzfl.config import build, load_group
 from wzfl.datasets import DataMissing
@@ -38,7 +38,8 @@ def reproduce(preset: Preset) -> int:
     if preset.estimated:
         here = [entry for entry in preset.experiments if entry["dataset"] not in missing]
         print("timing a few rounds of each sweep", flush=True)
-        print(told({entry["name"]: measure_sweep(overrides(entry)) for entry in here}), flush=True)
+        sizes = {entry["name"]: measure_sweep(overrides(entry)) for entry in here}
+        print(format_sizes(sizes), flush=True)
 
     skipped, failed = {}, []
     for place, entry in enumerate(preset.experiments, 1):

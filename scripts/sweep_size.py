@@ -64,7 +64,7 @@ def count(taken: Mapping[str, Sequence[str]]) -> int:
 
 @dataclass(frozen=True)
 class Size:
-    """Of a sweep.
+    """What a sweep takes.
 
     Attributes:
         runs: how many, at most.
@@ -104,8 +104,8 @@ def _times(run: Sequence[str]) -> tuple[float, float]:
         return min(warm), max(0.0, evaluated - min(warm))
 
 
-def told(sizes: Mapping[str, Size]) -> str:
-    """For who waits: by sweep and in all."""
+def format_sizes(sizes: Mapping[str, Size]) -> str:
+    """Lines of text: runs and hours by sweep, and in all with as many processes as there are cores."""
     lines = [
         f"{name}: {size.runs} runs, {size.hours:.2f} h of one process"
         for name, size in sizes.items()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import sweep_size
 from hydra import compose, initialize_config_dir
-from sweep_size import Size, choices, count, measure_sweep, told
+from sweep_size import Size, choices, count, format_sizes, measure_sweep
 
 from wzfl.config import conf_dir
 from wzfl.results import ROUNDS
@@ -76,6 +76,6 @@ def test_rounds_and_evaluations_are_told_apart(monkeypatch):
 
 def test_the_hours_of_all_sweeps_are_shared_by_processes(monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
-    text = told({"one": Size(20, 6.0), "other": Size(10, 2.0)})
+    text = format_sizes({"one": Size(20, 6.0), "other": Size(10, 2.0)})
     assert "one: 20 runs, 6.00 h of one process" in text
     assert "at most 30 runs, about 2.0 h with 4 processes" in text

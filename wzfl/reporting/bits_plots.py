@@ -194,7 +194,7 @@ def _focus(axes: Axes, rounds: pd.DataFrame, column: str) -> None:
 
 
 def _ends(methods: pd.DataFrame, column: str) -> list[End]:
-    """Of each compressor, the value at its highest bitrate that has one to draw."""
+    """Each compressor's value at its highest bitrate that has one to draw."""
     labels, shown = marked(methods), methods.dropna(subset=column).sort_values("bitrate")
     if column == "excess_loss":
         shown = shown[shown[column] > 0]  # the others, float32 too, have no place on a log axis

@@ -166,7 +166,7 @@ def _rates_of(code: str, runs: pd.DataFrame, compared: _Compared) -> str:
 def differences(
     code: str, runs: pd.DataFrame, column: str, factor: float
 ) -> dict[tuple[str, float], Difference]:
-    """By rival and bitrate: a code less that rival, `factor` times, runs paired by seed.
+    """A code less each rival, times `factor`, by rival and bitrate; runs are paired by seed.
 
     Rivals are the compressors without side information; float32 is none, it has no bitrate to share.
     """

@@ -20,9 +20,9 @@ def downlink_section(sweeps: Sequence[Sweep]) -> str:
     rows: list[dict[str, str]] = []
     weights: list[float] = []
     for sweep in sweeps:
-        told = _told_bits(sweep.runs)
-        weights.append(float(told[BASELINE]))
-        beside = told - told[BASELINE]
+        bits_down = _downlink_bits(sweep.runs)
+        weights.append(float(bits_down[BASELINE]))
+        beside = bits_down - bits_down[BASELINE]
         for bits, names in beside[beside > 0].groupby(beside):
             rows.append(_row(sweep, in_order(names.index), float(str(bits))))
     if not rows:
@@ -31,14 +31,14 @@ def downlink_section(sweeps: Sequence[Sweep]) -> str:
     return f"## What the downlink costs\n\n{text}\n{markdown.table(pd.DataFrame(rows))}\n"
 
 
-def _told_bits(runs: pd.DataFrame) -> pd.Series:
-    """Downlink bits per client and round, by compressor."""
+def _downlink_bits(runs: pd.DataFrame) -> pd.Series:
+    """Bits that a client receives in a round, by compressor."""
     bits = runs.downlink_bits / runs.clients_per_round / runs.rounds
     return bits.groupby(runs.compressor).mean()
 
 
 def _row(sweep: Sweep, names: list[str], beside: float) -> dict[str, str]:
-    """Of compressors whose clients are told as much."""
+    """A table's row: compressors that send each client `beside` bits beside the weights."""
     runs = sweep.runs[sweep.runs.compressor.isin(names)]
     uplink = runs.measured_bitrate * runs.dim
     return {

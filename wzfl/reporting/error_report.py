@@ -44,7 +44,7 @@ def _table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdicts(runs: pd.DataFrame) -> str:
-    """Per bitrate: each compressor with side information against the best of those without."""
+    """Lines that compare each compressor with side information and the best of those without, by bitrate."""
     with_side = informed(runs)
     plain = set(runs.compressor[runs.client_floats == 0]) - with_side
     lines = []
@@ -61,14 +61,14 @@ def _verdicts(runs: pd.DataFrame) -> str:
 
 
 def _distance(differences: pd.Series, rival: str) -> str:
-    """`differences` in dB, by seed."""
+    """How far below or above a rival, from `differences` in dB by seed."""
     below = differences.mean() < 0
     size = _mean(-differences.dropna() if below else differences.dropna())
     return f"{size} dB {'below' if below else 'above'} `{rival}`"
 
 
 def _mean(values: pd.Series) -> str:
-    """With the standard error."""
+    """The mean and its standard error, as text."""
     if len(values) < 2:
         return f"{values.mean():.1f}"
     return f"{values.mean():.1f} ± {np.std(values, ddof=1) / sqrt(len(values)):.1f}"

@@ -55,7 +55,7 @@ def marked(table: pd.DataFrame) -> dict[str, str]:
 
 
 def explain_marks(figure: Figure, tables: Sequence[pd.DataFrame]) -> None:
-    """Says what the asterisks of `marked` are, if there are any."""
+    """Writes below a figure what the asterisks of `marked` are, if there are any."""
     if any((table.client_floats > 0).any() for table in tables):
         figure.supxlabel(_CLIENT_MEMORY, fontsize=7.5, x=0.99, ha="right")
 
@@ -71,7 +71,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def unique_handles(*panels: Axes) -> tuple[list, list[str]]:
-    """For one legend of several panels."""
+    """Handles and labels for one legend of several panels, each label once."""
     found: dict[str, object] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()

@@ -16,7 +16,7 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def values(column: pd.Series) -> str:
-    """Each once."""
+    """A column's values, each once, as a list with commas."""
     return ", ".join(sorted({str(value) for value in column}))
 
 

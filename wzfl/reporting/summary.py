@@ -89,7 +89,7 @@ def ambiguity(runs: pd.DataFrame, conditions: Sequence[str]) -> str:
 
 
 def save_tables(results_dir: Path, runs: pd.DataFrame, rounds: pd.DataFrame) -> None:
-    """Writes those of all sweeps of a folder.
+    """Writes runs.csv and rounds.csv.gz of all sweeps of a folder.
 
     Raises:
         InputError: they can not be written.
@@ -289,7 +289,7 @@ def _high(values: pd.Series) -> float:
 
 
 def _interval(values: pd.Series) -> tuple[float, float]:
-    """Of the mean; NaN where that is."""
+    """Bounds of the mean's interval; NaN where the mean is."""
     if values.isna().any():
         return float("nan"), float("nan")
     low, high = mean_interval(values.to_numpy())

@@ -16,7 +16,7 @@ from wzfl.reporting.summary import (
 
 
 def bits_verdict(sweep: Sweep) -> str:
-    """Of bits to the target, each compressor at its best bitrate; and rivals that reached it in part."""
+    """A line that compares bits to the target, each compressor at its best bitrate; and partial successes."""
     best = best_by_compressor(sweep.methods)
     best = best[best.compressor != BASELINE]
     ours, rivals = _contenders(best, informed(sweep.runs), "bits_to_target")
@@ -46,7 +46,7 @@ def _in_part(sweep: Sweep, best: pd.DataFrame) -> list[str]:
 
 
 def loss_verdicts(methods: pd.DataFrame, with_side: set[str]) -> str:
-    """Of losses above float32's, a line per bitrate; `with_side` are the codes with side information."""
+    """Lines that compare losses above float32's by bitrate; `with_side` names codes with side information."""
     lines = []
     for bitrate, rows in methods.groupby("bitrate"):
         ours, rivals = _contenders(rows, with_side, "excess_loss")
