@@ -12,14 +12,15 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from benchmark_tables import COMPRESSORS, PEERS, WORKLOADS, growth_figure, summary
+from benchmark_codecs import COMPRESSORS
+from benchmark_tables import DESCRIPTIONS, PEERS, growth_figure, summary
 from run_command import argument_parser, run_command
 
 import wzfl
@@ -54,7 +55,6 @@ MEMORY = [
     *(["--precision", precision] for precision in PRECISIONS),
     *(["--capacity", str(capacity)] for capacity in (30, 20, 10)),
 ]
-PARTS = ("rounds", "evaluation", "compressed", "codecs", "rates", "growth", "memory")
 
 Rows = Iterator[list[dict[str, object]]]  # of one command each
 
@@ -63,19 +63,10 @@ def main() -> None:
     arguments = parse()
     folder = Path(arguments.results_dir) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    measure = {
-        "rounds": rounds,
-        "evaluation": evaluation,
-        "compressed": compressed,
-        "codecs": codecs,
-        "rates": rates,
-        "growth": growth,
-        "memory": memory,
-    }
     for part in arguments.parts:
         of_what = commit_and_machine()  # before, as the tree may change meanwhile
         rows, unfinished = [], folder / f"{part}.unfinished.csv"
-        for more in measure[part](arguments):
+        for more in PARTS[part](arguments):
             rows += more
             table = pd.DataFrame(rows).assign(**of_what)
             table.to_csv(unfinished, index=False)
@@ -103,7 +94,7 @@ def commit_and_machine() -> dict[str, str | None]:
 def rounds(arguments: argparse.Namespace) -> Rows:
     """Rounds without compression, of each system in turn, and again."""
     for turn in range(arguments.turns):
-        for workload in WORKLOADS:
+        for workload in DESCRIPTIONS:
             settings = [workload, *options(arguments, workload)]
             for command in systems().values():
                 yield [
@@ -122,7 +113,7 @@ def rounds(arguments: argparse.Namespace) -> Rows:
 
 def evaluation(arguments: argparse.Namespace) -> Rows:
     """Rounds of this system without compression, and an evaluation after each."""
-    for workload in WORKLOADS:
+    for workload in DESCRIPTIONS:
         command = [*systems()["wzfl"], workload, *options(arguments, workload), "--evaluate"]
         yield [
             {"workload": workload, "what": what, "seconds": seconds}
@@ -210,6 +201,17 @@ def memory(arguments: argparse.Namespace) -> Rows:
         yield from pool.map(run, commands)
 
 
+PARTS: dict[str, Callable[[argparse.Namespace], Rows]] = {
+    "rounds": rounds,
+    "evaluation": evaluation,
+    "compressed": compressed,
+    "codecs": codecs,
+    "rates": rates,
+    "growth": growth,
+    "memory": memory,
+}
+
+
 def script(name: str) -> list[str]:
     return [sys.executable, str(ROOT / "scripts" / f"{name}.py")]
 
@@ -245,7 +247,7 @@ def run(command: list[str]) -> list[dict]:
 
 def parse() -> argparse.Namespace:
     parser = argument_parser(__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--repetitions",

@@ -25,7 +25,7 @@ from wzfl.exchange import in_chunks
 from wzfl.public import Public
 
 RESIDUAL = 10**-0.5  # RMS per coordinate of update less side information
-DEFAULT = ["wyner_ziv", "eden", "qsgd", "signsgd", "topk"]
+COMPRESSORS = ["wyner_ziv", "eden", "qsgd", "signsgd", "topk"]
 
 
 def main() -> None:
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
     parser = argument_parser(__doc__)
     parser.add_argument("--dims", nargs="+", type=int, default=[2**20])
     parser.add_argument(
-        "--compressors", nargs="+", default=DEFAULT, help="names of conf/compressor/"
+        "--compressors", nargs="+", default=COMPRESSORS, help="names of conf/compressor/"
     )
     for option, default in (("clients", 16), ("threads", 2), ("repetitions", 5), ("warmup", 1)):
         parser.add_argument(f"--{option}", type=int, default=default)

@@ -23,11 +23,10 @@ import wzfl  # isort: skip  # before torch: see wzfl.openmp
 import pandas as pd
 import torch
 from benchmark import DIMS
-from benchmark_codecs import RESIDUAL, decode_all, encode_all
+from benchmark_codecs import COMPRESSORS, RESIDUAL, decode_all, encode_all
 from benchmark_codecs import timed as seconds_of
 from benchmark_rounds import MODELS, WORKLOADS, make_shards, start
-from benchmark_tables import COMPRESSORS
-from benchmark_tables import WORKLOADS as MEANING
+from benchmark_tables import DESCRIPTIONS
 from run_command import argument_parser, run_command
 from torch.profiler import ProfilerActivity, profile
 
@@ -181,7 +180,7 @@ def summary(table: pd.DataFrame, device: torch.device) -> str:
             "GB/s": (table.bytes / table.seconds / 1e9).map("{:.3g}".format),
             "rounds per second": (1 / table.seconds).map("{:.3g}".format),
             "the device works": (1000 * table.device_seconds).map("{:.3g} ms".format),
-            "work": table["what"].map(MEANING),
+            "work": table["what"].map(DESCRIPTIONS),
         },
     )
     columns = {

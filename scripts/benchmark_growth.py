@@ -23,22 +23,21 @@ import wzfl  # isort: skip  # before torch: see wzfl.openmp
 
 import torch
 from benchmark_codecs import decode_all, encode_all
-from benchmark_rounds import MODELS, SHAPE, peak_memory
+from benchmark_rounds import MODELS, Workload, make_examples, peak_memory, start
 from run_command import argument_parser, run_command
 
-from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
+from wzfl.client import ClientWork, FedAvg, FedSGD
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State
 from wzfl.public import Public
-from wzfl.server import Server
-from wzfl.side_information import Decoded, Last, SideInformation, Zero
+from wzfl.side_information import Decoded
 from wzfl.simulation import run_round
 
-COHORT, EXAMPLES = 20, {"mlp": 64, "cnn": 20}
+COHORT = 20
 SETTLED, MOST = 3, 20  # repetitions
-WORK: dict[str, ClientWork] = {
-    "mlp": FedSGD(batch_size=64),
-    "cnn": FedAvg(epochs=1, batch_size=20, lr=0.1),
+WORK: dict[str, tuple[int, ClientWork]] = {  # examples of a client, and what it does with them
+    "mlp": (64, FedSGD(batch_size=64)),
+    "cnn": (20, FedAvg(epochs=1, batch_size=20, lr=0.1)),
 }
 
 
@@ -58,12 +57,12 @@ def main() -> None:
 
 
 def rounds(network: str, arguments: argparse.Namespace) -> list[float]:
-    federation, state = start(network, arguments, arguments.size, arguments.size)
+    federation, state = grown(network, arguments, arguments.size, arguments.size)
     return timed(arguments, lambda number: run_round(federation, state, number))
 
 
 def population(arguments: argparse.Namespace) -> list[float]:
-    federation, state = start("mlp", arguments, arguments.size, COHORT)
+    federation, state = grown("mlp", arguments, arguments.size, COHORT)
     side = federation.side_information
     estimates = torch.randn(COHORT, federation.model.dim)
     for clients in torch.arange(arguments.size).split(COHORT):
@@ -86,22 +85,16 @@ def codec(arguments: argparse.Namespace) -> list[float]:
     return timed(arguments, there_and_back)
 
 
-def start(
+def grown(
     network: str, arguments: argparse.Namespace, clients: int, cohort: int
 ) -> tuple[Federation, State]:
-    """Clients share a few examples, so that memory is not that of the data."""
-    side: SideInformation = Zero()
-    model, size = MODELS[network], (EXAMPLES[network],)
-    several = [Shard(torch.randn(*size, *SHAPE), torch.randint(10, size)) for _ in range(COHORT)]
+    """A federation of so many clients, who share a few examples: memory is not to be that of the data."""
+    workload = Workload(clients, cohort, *WORK[network], server_lr=0.1)
+    several = [make_examples(workload.examples) for _ in range(COHORT)]
     shards = [several[client % COHORT] for client in range(clients)]
-    compressor = wzfl.build_compressor(arguments.compressor, bitrate=arguments.bitrate)
-    if arguments.compressor.startswith("wyner_ziv"):
-        side = Last(precision=arguments.precision, capacity=arguments.capacity)
-    federation = Federation(
-        model, shards, WORK[network], compressor, side, compressor.aggregation, cohort, 0
-    )
-    optimizer = partial(torch.optim.SGD, lr=0.1)
-    return federation, State.initial(federation, Server(model.init(0), optimizer))
+    memory = {"precision": arguments.precision, "capacity": arguments.capacity}
+    asked = (arguments.compressor, arguments.bitrate, MODELS[network])
+    return start(*asked, workload, shards, **memory)
 
 
 def timed(arguments: argparse.Namespace, step: Callable[[int], object]) -> list[float]:

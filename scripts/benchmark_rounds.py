@@ -15,7 +15,7 @@ import resource
 import time
 from functools import partial
 from importlib.metadata import version
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import wzfl  # isort: skip  # before torch: see wzfl.openmp
 
@@ -26,7 +26,7 @@ from wzfl.client import ClientWork, FedAvg, FedSGD, Shard
 from wzfl.environment import keep_freed_memory
 from wzfl.federation import Federation, State
 from wzfl.metrics import evaluate
-from wzfl.models import cnn, mlp
+from wzfl.models import Model, cnn, mlp
 from wzfl.server import Server
 from wzfl.side_information import Last, Zero
 from wzfl.simulation import run_round
@@ -104,11 +104,11 @@ def make_examples(count: int) -> Shard:
 
 
 def start(
-    name: str, bitrate: float, model: wzfl.models.Model, workload: Workload, shards: list[Shard]
+    name: str, bitrate: float, model: Model, workload: Workload, shards: list[Shard], **memory: Any
 ) -> tuple[Federation, State]:
-    """A federation on the device of its shards."""
+    """A federation on the device of its shards, and its first state; `memory` is what `Last` takes."""
     compressor = wzfl.build_compressor(name, bitrate=bitrate)
-    side = Last() if name.startswith("wyner_ziv") else Zero()
+    side = Last(**memory) if name.startswith("wyner_ziv") else Zero()
     federation = Federation(
         model, shards, workload.work, compressor, side, compressor.aggregation, workload.cohort, 0
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from benchmark_codecs import COMPRESSORS
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,13 +15,12 @@ from wzfl.reporting.figures import style
 from wzfl.reporting.markdown import generated_by, values
 
 PEERS = ("fedjax", "pfl", "flower")
-WORKLOADS = {
+DESCRIPTIONS = {  # of the workloads of benchmark_rounds.py, in the order of tables
     "w1_mlp": "FedAvg, MLP: 10 of 100 clients, 600 examples each, one epoch, batches of 20",
     "w1_cnn": "FedAvg, CNN: the same",
     "w2_mlp": "FedSGD, MLP: 20 clients, one gradient each on 64 examples",
     "w2_cnn": "FedSGD, CNN: the same",
 }
-COMPRESSORS = ["wyner_ziv", "eden", "qsgd", "signsgd", "topk"]
 # Sizes from which on fixed costs and caches no longer matter.
 LARGE = {"clients": 30, "cnn_clients": 10, "dimension": 10**7}
 
@@ -53,7 +53,7 @@ def summary(folder: Path) -> str:
 
 def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     low, times, high = (quantiles(table, q) for q in (0.25, 0.5, 0.75))
-    frame = pd.DataFrame({"work": [WORKLOADS[name] for name in times.index]})
+    frame = pd.DataFrame({"work": [DESCRIPTIONS[name] for name in times.index]})
     for system in ("wzfl", *PEERS):
         if system in times:
             frame[f"{system} ms"] = [
@@ -68,18 +68,18 @@ def round_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
 
 
 def quantiles(table: pd.DataFrame, q: float) -> pd.DataFrame:
-    """Milliseconds by workload, in the order of `WORKLOADS`, and system."""
+    """Milliseconds by workload, in the order of `DESCRIPTIONS`, and system."""
     of = partial(pd.Series.quantile, q=q)
     found = table.pivot_table("seconds", "workload", "system", aggfunc=of)
-    return 1000 * found.reindex([name for name in WORKLOADS if name in found.index])
+    return 1000 * found.reindex([name for name in DESCRIPTIONS if name in found.index])
 
 
 def evaluation_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     times = 1000 * table.pivot_table("seconds", "workload", "what", aggfunc="median")
-    times = times.reindex([name for name in WORKLOADS if name in times.index])
+    times = times.reindex([name for name in DESCRIPTIONS if name in times.index])
     frame = pd.DataFrame(
         {
-            "work": [WORKLOADS[name] for name in times.index],
+            "work": [DESCRIPTIONS[name] for name in times.index],
             "round ms": times["round"].round(1).tolist(),
             "evaluation ms": times.evaluation.round(1).tolist(),
             "evaluation / round": (times.evaluation / times["round"]).round(2).tolist(),
@@ -92,8 +92,8 @@ def compressed_table(table: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     times = table.pivot_table("seconds", "compressor", "workload", aggfunc="median")
     times = times.loc[["none", *COMPRESSORS]]
     frame = pd.DataFrame({"compressor": times.index})
-    for workload in (name for name in WORKLOADS if name in times):
-        name = WORKLOADS[workload].partition(":")[0]
+    for workload in (name for name in DESCRIPTIONS if name in times):
+        name = DESCRIPTIONS[workload].partition(":")[0]
         frame[f"{name}, ms"] = (1000 * times[workload]).round().astype(int).tolist()
         frame[f"{name}, ratio"] = (times[workload] / times[workload]["none"]).round(2).tolist()
     return "A round at 2 bits per coordinate, real bytes both ways, and its ratio to float32", frame

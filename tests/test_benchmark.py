@@ -51,7 +51,7 @@ def test_the_summary_compares_evaluations_with_rounds(monkeypatch, tmp_path):
     table.to_csv(tmp_path / "evaluation.csv", index=False)
     title, frame = benchmark_tables.evaluation_table(table)
     assert title.startswith("An evaluation on 10 000 images")
-    assert frame.work.tolist() == list(benchmark_tables.WORKLOADS.values())
+    assert frame.work.tolist() == list(benchmark_tables.DESCRIPTIONS.values())
     assert frame[["round ms", "evaluation ms", "evaluation / round"]].values.tolist() == 4 * [
         [30, 52.5, 1.75]
     ]
@@ -88,14 +88,14 @@ def test_workloads_are_in_order_whatever_the_order_of_the_rows(tmp_path):
     """One says `the same` of the one before it."""
     rows = [
         {"workload": workload, "system": "wzfl", "compressor": compressor, "seconds": 0.01}
-        for workload in sorted(benchmark_tables.WORKLOADS)
+        for workload in sorted(benchmark_tables.DESCRIPTIONS)
         for compressor in benchmark.ALL
     ]
     table = pd.DataFrame(rows).assign(commit="a1b2", machine="a CPU")
     for part in ("rounds", "compressed"):
         table.to_csv(tmp_path / f"{part}.csv", index=False)
     text = benchmark_tables.summary(tmp_path)
-    places = [text.index(meaning) for meaning in benchmark_tables.WORKLOADS.values()]
+    places = [text.index(meaning) for meaning in benchmark_tables.DESCRIPTIONS.values()]
     assert places == sorted(places)
     assert text.index("FedSGD, MLP, ratio") < text.index("FedSGD, CNN, ms")
 
