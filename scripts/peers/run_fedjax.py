@@ -5,11 +5,8 @@ wall seconds of each round after the warm-up.  A round is what a FedJAX user run
 clients, `fed_avg.apply` with the default jit backend, and wait for the new server state.
 """
 
-import argparse
-import json
 import os
 import time
-from collections import namedtuple
 from importlib.metadata import version
 
 import haiku as hk
@@ -20,17 +17,9 @@ jax.tree_map = jax.tree_util.tree_map  # removed from JAX, still called by fedja
 
 import fedjax  # noqa: E402
 from fedjax.algorithms import fed_avg  # noqa: E402
+from workloads import CLASSES, PARAMETERS, SEED, WORKLOADS, Workload, parse, print_result  # noqa: E402
 
-SEED = 0
 IMAGE_SHAPE = (28, 28, 1)
-CLASSES = 10
-PARAMETERS = {"mlp": 199_210, "cnn": 1_663_370}
-
-Workload = namedtuple("Workload", "population cohort examples batch client_lr server_lr")
-WORKLOADS = {
-    "w1": Workload(100, 10, 600, 20, 0.1, 1.0),  # FedAvg: one local epoch
-    "w2": Workload(20, 20, 64, 64, 1.0, 0.1),  # FedSGD: the update of one unit step is a gradient
-}
 
 
 def mlp() -> hk.Sequential:
@@ -113,27 +102,12 @@ def time_rounds(work: Workload, network: str, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    """Parse the arguments, time the rounds and print the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", choices=[f"{w}_{n}" for w in WORKLOADS for n in NETWORKS])
-    for option, default in (("threads", 2), ("rounds", 5), ("warmup", 2)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    args = parser.parse_args()
+    """Time the rounds that the arguments ask for and print the JSON object."""
+    args = parse(__doc__, first_is_timed=True)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     work, network = args.workload.split("_")
     seconds = time_rounds(WORKLOADS[work], network, args.warmup + args.rounds)[args.warmup :]
-    print(
-        json.dumps(
-            {
-                "system": "fedjax",
-                "version": version("fedjax"),
-                "backend": f"jax {jax.__version__}",
-                "workload": args.workload,
-                "threads": args.threads,
-                "seconds": seconds,
-            }
-        )
-    )
+    print_result(args, "fedjax", version("fedjax"), f"jax {jax.__version__}", seconds)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,9 @@ aggregations; the clients are PyTorch models in one single-threaded Ray actor a 
 first round starts the actors and makes their data, so at least one must be warm-up.
 """
 
-import argparse
 import functools
-import json
 import os
 import time
-from collections import namedtuple
 
 os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -19,38 +16,8 @@ import numpy as np
 import torch
 from flwr import __version__, client, common, server, simulation
 from torch import Tensor, nn
-
-SEED = 0
-CLASSES = 10
-PARAMETERS = {"mlp": 199_210, "cnn": 1_663_370}
-
-Workload = namedtuple("Workload", "population cohort examples batch client_lr server_lr")
-WORKLOADS = {
-    "w1": Workload(100, 10, 600, 20, 0.1, 1.0),  # FedAvg: one local epoch
-    "w2": Workload(20, 20, 64, 64, 1.0, 0.1),  # FedSGD: the update of one unit step is a gradient
-}
-NETWORKS = {
-    "mlp": lambda: [
-        nn.Flatten(),
-        nn.Linear(784, 200),
-        nn.ReLU(),
-        nn.Linear(200, 200),
-        nn.ReLU(),
-        nn.Linear(200, CLASSES),
-    ],
-    "cnn": lambda: [
-        nn.Conv2d(1, 32, 5, padding="same"),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding="same"),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(3136, 512),
-        nn.ReLU(),
-        nn.Linear(512, CLASSES),
-    ],
-}
+from torch_networks import NETWORKS
+from workloads import CLASSES, PARAMETERS, SEED, WORKLOADS, Workload, parse, print_result
 
 
 @functools.cache
@@ -122,27 +89,12 @@ def time_rounds(workload: str, threads: int, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    """Parse the arguments, time the rounds and print the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", choices=[f"{w}_{n}" for w in WORKLOADS for n in NETWORKS])
-    for option, default in (("threads", 2), ("rounds", 5), ("warmup", 2)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    args = parser.parse_args()
-    if args.warmup < 1:
-        parser.error("the first round can not be timed, so --warmup must be at least 1")
+    """Time the rounds that the arguments ask for and print the JSON object."""
+    args = parse(__doc__, first_is_timed=False)
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.threads])
     seconds = time_rounds(args.workload, args.threads, args.warmup + args.rounds)
-    print(
-        json.dumps(
-            {
-                "system": "flower",
-                "version": __version__,
-                "backend": f"torch {torch.__version__}",
-                "workload": args.workload,
-                "threads": args.threads,
-                "seconds": seconds[args.warmup - 1 :],
-            }
-        )
+    print_result(
+        args, "flower", __version__, f"torch {torch.__version__}", seconds[args.warmup - 1 :]
     )
 
 

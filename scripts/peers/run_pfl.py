@@ -6,12 +6,9 @@ wall seconds of each round after the warm-up.  A round is one central iteration 
 started by torchrun.  The first iteration always evaluates, so at least one must be warm-up.
 """
 
-import argparse
-import json
 import os
 import sys
 import time
-from collections import namedtuple
 from importlib.metadata import version
 
 import numpy as np
@@ -28,39 +25,10 @@ from pfl.metrics import Metrics, Weighted
 from pfl.model.pytorch import PyTorchModel
 from torch import Tensor, nn
 from torch.distributed import run as torchrun
+from torch_networks import NETWORKS
+from workloads import CLASSES, PARAMETERS, SEED, WORKLOADS, Workload, parse, print_result
 
-SEED = 0
 IMAGE_SHAPE = (1, 28, 28)
-CLASSES = 10
-PARAMETERS = {"mlp": 199_210, "cnn": 1_663_370}
-
-Workload = namedtuple("Workload", "population cohort examples batch client_lr server_lr")
-WORKLOADS = {
-    "w1": Workload(100, 10, 600, 20, 0.1, 1.0),  # FedAvg: one local epoch
-    "w2": Workload(20, 20, 64, 64, 1.0, 0.1),  # FedSGD: the update of one unit step is a gradient
-}
-NETWORKS = {
-    "mlp": lambda: [
-        nn.Flatten(),
-        nn.Linear(784, 200),
-        nn.ReLU(),
-        nn.Linear(200, 200),
-        nn.ReLU(),
-        nn.Linear(200, CLASSES),
-    ],
-    "cnn": lambda: [
-        nn.Conv2d(1, 32, 5, padding="same"),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(32, 64, 5, padding="same"),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(3136, 512),
-        nn.ReLU(),
-        nn.Linear(512, CLASSES),
-    ],
-}
 
 
 class Classifier(nn.Sequential):
@@ -123,14 +91,8 @@ def time_rounds(work: Workload, network: str, rounds: int) -> list[float]:
 
 
 def main() -> None:
-    """Parse the arguments, time the rounds and print the JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("workload", choices=[f"{w}_{n}" for w in WORKLOADS for n in NETWORKS])
-    for option, default in (("threads", 2), ("rounds", 5), ("warmup", 2)):
-        parser.add_argument(f"--{option}", type=int, default=default)
-    args = parser.parse_args()
-    if args.warmup < 1:
-        parser.error("the first round can not be timed, so --warmup must be at least 1")
+    """Time the rounds that the arguments ask for and print the JSON object."""
+    args = parse(__doc__, first_is_timed=False)
     if "RANK" not in os.environ:
         torchrun.main(["--standalone", f"--nproc-per-node={args.threads}", *sys.argv])
         return
@@ -140,17 +102,8 @@ def main() -> None:
     work, network = args.workload.split("_")
     seconds = time_rounds(WORKLOADS[work], network, args.warmup + args.rounds)
     if os.environ["RANK"] == "0":
-        print(
-            json.dumps(
-                {
-                    "system": "pfl",
-                    "version": version("pfl"),
-                    "backend": f"torch {torch.__version__}",
-                    "workload": args.workload,
-                    "threads": args.threads,
-                    "seconds": seconds[args.warmup - 1 :],
-                }
-            )
+        print_result(
+            args, "pfl", version("pfl"), f"torch {torch.__version__}", seconds[args.warmup - 1 :]
         )
 
 
