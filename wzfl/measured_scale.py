@@ -28,7 +28,8 @@ def margin(size: int, dim: int) -> float:
     """Factor on the RMS that a sketch tells, with which one scale in a thousand is too small.
 
     The energy of a sketch of `size` signed sums is that of the vector times chi**2 / size, with `size`
-    degrees of freedom. That of a float for each of `dim` coordinates is exact.
+    degrees of freedom, where each sum has about as much of the energy; where a few have most of it, more
+    scales are too small. That of a float for each of `dim` coordinates is exact.
     """
     if size >= dim:
         return 1.0
@@ -41,7 +42,8 @@ def sketches(vectors: Tensor, size: int, public: Public) -> Tensor:
     E|sketch|**2 = |vector|**2 over these signs, and sketches of differences are differences of
     sketches.
 
-    Source: the second-moment sketch of Alon, Matias, Szegedy (STOC 1996).
+    Source: the second-moment sketch of Alon, Matias, Szegedy (STOC 1996), each of whose sums here takes
+    coordinates of its own, as in Charikar, Chen, Farach-Colton (ICALP 2002), not all of them.
     """
     signed = vectors.double() * public.signs("sketch", vectors.shape[1])
     padded = torch.nn.functional.pad(signed, (0, -signed.shape[1] % size))
