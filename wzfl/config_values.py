@@ -33,7 +33,6 @@ _OF_COMMANDS: Mapping[str, Any] = {
     "threads": Annotated[int, Field(ge=1, le=1024)] | None,
     "data_dir": str,
     "results_dir": str,
-    "fixed_scale": Annotated[float, Field(gt=0)],
     "lr_of": dict[str, Any],
     "sweep": str | float,
     "record_rounds": Annotated[list[_COUNT], Field(min_length=1)],

@@ -30,9 +30,8 @@ _NOT_IN_ID = {
     "device",
     "threads",
     "checkpoint_every",
-    # These count where they are used, as a compressor's bitrate, a policy's scale, a server's learning rate.
+    # These count where they are used, as a compressor's bitrate and a server's learning rate.
     "bitrate",
-    "fixed_scale",
     "lr_of",
 }
 
