@@ -24,13 +24,16 @@ DIM = 2000
 
 
 def talk(compressor, updates, rounds):
-    """Yields what the server estimates of `updates` [rounds or 1, clients, dim], round by round."""
+    """Yields what the server estimates of `updates` [rounds or 1, clients, dim], round by round.
+
+    Whoever made updates and estimates uses their memory again.
+    """
     clients = updates.shape[1]
     theirs = compressor.init(clients, DIM, CPU)
     ours = compressor.init(clients, DIM, CPU)
     for number in range(1, rounds + 1):
         public = Public(0, number, range(clients))
-        current = updates[min(number, len(updates)) - 1]
+        current = updates[min(number, len(updates)) - 1].clone()
         sent = compressor.before(theirs, current, public)
         payloads = compressor.encode(sent, public)
         decoded = compressor.decode(payloads, torch.zeros_like(current), public)
@@ -38,7 +41,9 @@ def talk(compressor, updates, rounds):
         estimates = decoded
         if isinstance(compressor, ServerMemory):
             estimates, ours = compressor.received(ours, decoded, public)
+        current.detach().zero_()
         yield estimates, theirs, ours
+        estimates.zero_()
 
 
 def constant(clients=2):
@@ -115,8 +120,9 @@ def test_marina_follows_small_changes_and_starts_anew_in_full_rounds():
     compressor = Marina(Eden(1), full_rate=0.1)
     full = []
     talking = enumerate(talk(compressor, updates, 60), start=1)
-    for number, (estimates, theirs, _) in talking:
+    for number, (estimates, theirs, ours) in talking:
         assert torch.equal(theirs, updates[number - 1])
+        torch.testing.assert_close(ours, estimates)
         error = relative(estimates, updates[number - 1])
         if compressor._is_full(Public(0, number, (0,))):
             full.append(number)
@@ -134,6 +140,15 @@ def test_marina_states_the_mean_rate():
         public = Public(0, number, (0,))
         bits += 8 * len(compressor.encode(updates[0], public)[0])
     assert bits / 600 / DIM == pytest.approx(compressor.bitrate, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["topk", "ef21", "diana", "marina"])
+def test_a_memory_keeps_no_graph_of_updates_that_require_grad(name):
+    """Else it would keep alive the parameters of every round."""
+    weights = torch.zeros(2, DIM, requires_grad=True)
+    talking = talk(wzfl.build_compressor(name), constant() - weights, 3)
+    for estimates, theirs, ours in talking:
+        assert not any(each.requires_grad for each in (estimates, theirs, ours))
 
 
 @pytest.mark.parametrize("wrapper", [ErrorFeedback, EF21, Diana, Marina])

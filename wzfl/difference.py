@@ -39,7 +39,7 @@ class Diana(ClientSide):
             raise InputError(f"alpha must be above 0 and at most 1; got {self.alpha}")
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
-        return updates - memory
+        return updates.detach() - memory
 
     def after(
         self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
@@ -70,7 +70,7 @@ class EF21(ClientSide):
     """
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
-        return updates - memory
+        return updates.detach() - memory
 
     def after(
         self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
@@ -115,16 +115,17 @@ class Marina(ClientSide):
         return Uncompressed() if self._is_full(public) else self.compressor
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
+        updates = updates.detach()
         return updates if self._is_full(public) else updates - memory
 
     def after(
         self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
     ) -> Tensor:
-        return updates
+        return updates.detach().clone()  # whoever made them may go on to change them
 
     def received(self, memory: Tensor, decoded: Tensor, public: Public) -> tuple[Tensor, Tensor]:
         estimates = decoded if self._is_full(public) else memory + decoded
-        return estimates, estimates
+        return estimates, estimates.clone()  # as `after` does
 
     @property
     def _share(self) -> float:

@@ -15,7 +15,8 @@ from wzfl.public import Public
 class ClientMemory(Protocol):
     """A compressor whose clients keep `[dim]` floats each between rounds.
 
-    A `memory` that is given may be what is kept itself: it is read, not written to.
+    A `memory` that is given may be what is kept itself: it is read, not written to. What is returned to be
+    kept shares neither memory nor autograd's graph with `updates`.
     """
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
@@ -123,7 +124,7 @@ class ErrorFeedback(ClientSide):
     """
 
     def before(self, memory: Tensor, updates: Tensor, public: Public) -> Tensor:
-        return memory + updates
+        return memory + updates.detach()
 
     def after(
         self, memory: Tensor, updates: Tensor, sent: Tensor, decoded: Tensor, public: Public
