@@ -46,13 +46,24 @@ def test_an_empty_body_in_any_kind_of_bytes_opens(kind):
 
 @pytest.mark.parametrize(
     "view",
-    [memoryview(bytes(80))[::2], memoryview(bytes(80)).cast("f")],
-    ids=["with gaps", "of floats"],
+    [
+        memoryview(bytes(80))[::2],
+        memoryview(bytes(80)).cast("f"),
+        memoryview(bytes(80)).cast("B", (40, 2)),
+        memoryview(b"x").cast("B", ()),
+    ],
+    ids=["with gaps", "of floats", "of two dimensions", "of none"],
 )
 def test_a_memoryview_of_something_else_is_none(view):
     message = r"^a payload is bytes; got a memoryview of something else$"
     with pytest.raises(PayloadError, match=message):
         unseal(view, 3, 0, b"")
+
+
+@pytest.mark.parametrize("format", ["B", "b", "c", "?"])
+def test_a_body_is_of_numbers_from_0_to_255_whatever_a_view_takes_its_bytes_for(format):
+    body = unseal(memoryview(seal([b"\xff"], 3, 0, b"")).cast(format), 3, 0, b"")
+    assert body[0] == 255
 
 
 def test_every_flipped_bit_is_noticed(payload):

@@ -48,17 +48,19 @@ def unframed(payload: bytes, codec: int, dim: int) -> memoryview:
     """
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise PayloadError(f"a payload is bytes; got {type(payload).__name__}")
-    if isinstance(payload, memoryview) and not (payload.contiguous and payload.itemsize == 1):
+    whole = memoryview(payload)
+    if not (whole.contiguous and whole.ndim == whole.itemsize == 1):
         raise PayloadError("a payload is bytes; got a memoryview of something else")
-    if len(payload) < OVERHEAD_BYTES:
-        raise PayloadError(f"got {len(payload)} bytes; a frame alone takes {OVERHEAD_BYTES}")
-    got = _HEADER.unpack_from(payload)
+    whole = whole.cast("B")  # a view may take its bytes for signed numbers, or characters
+    if len(whole) < OVERHEAD_BYTES:
+        raise PayloadError(f"got {len(whole)} bytes; a frame alone takes {OVERHEAD_BYTES}")
+    got = _HEADER.unpack_from(whole)
     for name, value, expected in zip(
         ("version", "codec", "dim"), got, (VERSION, codec, dim), strict=True
     ):
         if value != expected:
             raise PayloadError(f"got {name} {value}; this decoder expects {expected}")
-    return memoryview(payload)[_HEADER.size : -_CHECKSUM.size]
+    return whole[_HEADER.size : -_CHECKSUM.size]
 
 
 def check(payload: bytes, agreed: bytes) -> None:

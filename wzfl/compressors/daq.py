@@ -66,8 +66,9 @@ class DAQ:
         rungs = torch.tensor([body[0] + _LOWEST_EXPONENT for body in bodies], device=side.device)
         thresholds = self._thresholds(rungs, dim, public)
         largest = _power_of_two(rungs)
-        side = side * (public.scale > 0)[:, None]
-        expected = rotate(side, public) if self.rotation else side.float()
+        side = side.float() * (public.scale > 0)[:, None]
+        side.masked_fill_(side.isinf(), torch.nan)  # which no clamp hides from `finite`
+        expected = rotate(side, public) if self.rotation else side
         expected = torch.clamp(expected.double(), -largest, largest)
         above = unpack([body[1:] for body in bodies], 1, dim, side.device)
         jumps = above - (thresholds <= expected).int()
