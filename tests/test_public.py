@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from wzfl import InputError, Public, build_compressor
+from wzfl import InputError, PayloadError, Public, build_compressor
 
 
 def test_a_decoder_elsewhere_draws_the_same():
@@ -50,6 +50,23 @@ def test_what_was_known_stays_so_when_the_caller_s_tensor_changes():
     scale.mul_(2)
     assert torch.equal(public.scale, torch.full((10,), 0.1))
     assert torch.equal(compressor.decode(payloads, update, public), expected)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_scale_that_is_changed_in_place_is_another(device, inference):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    with torch.inference_mode(inference):
+        update, scale = torch.randn(1, 1000, device=device), torch.full((1,), 0.1, device=device)
+        compressor, public = build_compressor("wyner_ziv"), Public(0, 1, (0,), scale)
+        payloads = compressor.encode(update, public)
+        public.scale.mul_(10)
+        assert public.fingerprints() == Public(0, 1, (0,), 10 * scale).fingerprints()
+        with pytest.raises(PayloadError, match="made for another client, round, scale or"):
+            compressor.decode(payloads, update, public)
+        public.scale.zero_()
+        assert public.has_scale == [False]
 
 
 def test_a_scale_may_carry_a_graph():

@@ -58,7 +58,8 @@ class Public:
     scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
     plans: tuple[bytes, ...] = ()
     sketches: Tensor | None = None
-    _scales: tuple[float, ...] = field(init=False, repr=False)
+    _scales: list[float] = field(init=False, repr=False)
+    _version: int = field(init=False, repr=False)  # of `scale`, when it had those
     _keys: dict[tuple[str, ...], Tensor] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -80,6 +81,7 @@ class Public:
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
         object.__setattr__(self, "_scales", scales)
+        object.__setattr__(self, "_version", scale._version)
 
     def _integers(self) -> tuple[int, int, tuple[int, ...]]:
         """Seed, round and ids as Python's own: a checksum holds 64 bits of each, draws hold its text."""
@@ -174,13 +176,19 @@ class Public:
         """One string per client that differs whenever seed, round, client, scale or plan differ."""
         return [
             struct.pack("<qqqf", self.seed, self.round, client, scale) + plan
-            for client, scale, plan in zip(self.clients, self._scales, self.plans, strict=True)
+            for client, scale, plan in zip(self.clients, self._numbers(), self.plans, strict=True)
         ]
 
     @property
     def has_scale(self) -> list[bool]:
         """For each client whether the server plans a scale for it."""
-        return [scale > 0 for scale in self._scales]
+        return [scale > 0 for scale in self._numbers()]
+
+    def _numbers(self) -> list[float]:
+        """The scales as they are now; a GPU is asked for them only where somebody has changed them."""
+        if self.scale.is_cpu or self.scale._version != self._version:
+            return self.scale.tolist()
+        return self._scales
 
     def _digest(self, purpose: str, client: int, size: int) -> bytes:
         text = f"{self.seed}/{self.round}/{client}/{purpose}".encode()
@@ -207,21 +215,22 @@ class Public:
         return rows
 
 
-def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, tuple[float, ...]]:
+def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, list[float]]:
     """The scale as `[clients]` float32, zeros for None, and its numbers; or an `InputError`."""
     if scale is None:
         scale = torch.zeros(clients, dtype=torch.float32)
     if not isinstance(scale, Tensor):
         raise InputError(f"Public.scale must be a torch tensor, a number per client; got {scale!r}")
-    # A copy: whoever made it may go on to change it, and `_scales` would not follow.
-    scale = scale.detach().float().clone()
+    with torch.inference_mode(False):  # else it would not count how often it is changed
+        # A copy: whoever made it may go on to change it.
+        scale = scale.detach().float().clone()
     scales = scale.tolist()  # once: to ask a GPU is to wait until it has done all its work
     if scale.shape != (clients,) or not all(0 <= each < inf for each in scales):
         raise InputError(
             f"Public.scale must be {clients} finite numbers of at least 0, one per client;"
             f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
         )
-    return scale, tuple(scales)
+    return scale, scales
 
 
 def _checked_plans(plans: tuple[bytes, ...], clients: int) -> tuple[bytes, ...]:
