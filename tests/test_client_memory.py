@@ -162,6 +162,33 @@ def test_diana_needs_a_step_where_the_variance_is_not_stated():
         Diana(QSGD(2))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Diana(Eden(1)), Marina(Eden(1))),
+        (Diana(Eden(1)), Eden(1)),
+        (Eden(1), Marina(Eden(1))),
+        (EF21(TopK(1)), ErrorFeedback(TopK(1))),
+        (Diana(Eden(1), alpha=0.1), Diana(Eden(1), alpha=0.9)),
+        (Marina(Eden(1), full_rate=0.01), Marina(Eden(1), full_rate=0)),
+        (Diana(Eden(1), alpha=1), Diana(Diana(Eden(1), alpha=1), alpha=1)),
+    ],
+)
+def test_a_payload_of_another_memory_is_refused(one, other):
+    """Its kind and settings are agreed upon, as those of what it wraps are, and change no other byte."""
+    updates, public = constant()[0], Public(0, 2, range(2))
+    payloads, theirs = one.encode(updates, public), other.encode(updates, public)
+    assert [payload[:-4] for payload in payloads] == [payload[:-4] for payload in theirs]
+    with pytest.raises(wzfl.PayloadError, match=r"another client, round, scale or .* setting$"):
+        other.decode(payloads, torch.zeros_like(updates), public)
+
+
+def test_a_setting_is_the_same_as_an_integer():
+    updates, public = constant()[0], Public(0, 2, range(2))
+    payloads = Diana(Eden(1), alpha=1).encode(updates, public)
+    assert payloads == Diana(Eden(1.0), alpha=1.0).encode(updates, public)
+
+
 @pytest.mark.parametrize("wrapper", [ErrorFeedback, EF21])
 def test_what_has_a_memory_sends_payloads_of_what_it_wraps(wrapper):
     wrapped = TopK(2)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors import Compressor, SelfReading, is_side_informed
+from wzfl.compressors.envelope import settings_text
 from wzfl.errors import InputError
 from wzfl.public import Public
 
@@ -90,14 +91,14 @@ class ClientSide:
         return self.compressor.unbiased
 
     def encode(self, updates: Tensor, public: Public) -> list[bytes]:
-        return self.chosen(public).encode(updates, public)
+        return self.chosen(public).encode(updates, self._within(public))
 
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
-        return self.chosen(public).decode(payloads, side, public)
+        return self.chosen(public).decode(payloads, side, self._within(public))
 
     def encode_and_decode(self, updates: Tensor, public: Public) -> tuple[list[bytes], Tensor]:
         """See `ClientMemory`."""
-        chosen = self.chosen(public)
+        chosen, public = self.chosen(public), self._within(public)
         if isinstance(chosen, SelfReading):
             return chosen.encode_and_decode(updates, public)
         payloads = chosen.encode(updates, public)
@@ -107,6 +108,11 @@ class ClientSide:
     def chosen(self, public: Public) -> Compressor:
         """Returns the compressor of this round's payloads."""
         return self.compressor
+
+    def _within(self, public: Public) -> Public:
+        """What both ends know, of which the wrapper's kind and settings are a part."""
+        settings = settings_text(self, apart="compressor")  # which seals its own
+        return public.within(f"{type(self).__name__}:".encode() + settings)
 
     def init(self, population: int, dim: int, device: torch.device) -> Tensor:
         """See `ClientMemory`."""

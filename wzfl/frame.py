@@ -3,8 +3,9 @@
     | version 1 B | codec 1 B | dim 4 B | body ... | checksum 4 B |
 
 The checksum is the low half of XXH3-64 over the frame and, unsent, over everything that both ends must
-agree on to read it: the compressor's settings and the client's row of `Public`. A payload of another round,
-client, scale or yaml is refused like a damaged one. It guards against accidents, not against forgers.
+agree on to read it: settings, also those of what wraps the compressor, and the client's row of `Public`. A
+payload of another round, client, scale or yaml is refused like a damaged one. It guards against accidents,
+not against forgers.
 """
 
 import struct

@@ -7,6 +7,7 @@ it is the same on every device and in every process, and costs no state.
 import hashlib
 import struct
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import gcd, inf
@@ -46,6 +47,7 @@ class Public:
             empty where there is no plan.
         sketches: `[clients, size]` float32, what the server has broadcast for clients to measure their
             scale by (`measured_scale`); None where it has not. Compressors are given scales instead.
+        wrapper: what wraps the compressor, with its settings, where something does; see `within`.
 
     Raises:
         InputError: there is no client; seed, round or an id is not an integer of 64 bits; scales, plans
@@ -58,6 +60,7 @@ class Public:
     scale: Tensor = None  # type: ignore[assignment]  # None becomes zeros below
     plans: tuple[bytes, ...] = ()
     sketches: Tensor | None = None
+    wrapper: bytes = b""
     _scales: list[float] = field(init=False, repr=False)
     _version: int = field(init=False, repr=False)  # of `scale`, when it had those
     _keys: dict[tuple[str, ...], Tensor] = field(init=False, repr=False, default_factory=dict)
@@ -123,6 +126,12 @@ class Public:
         scale = self.scale.new_zeros(clients)
         return replace(self, clients=nobody, scale=scale, plans=(), sketches=None)
 
+    def within(self, wrapper: bytes) -> "Public":
+        """The same round, scales and randomness, for payloads that only the same wrapper's decoder reads."""
+        known = copy(self)  # `replace` would ask a GPU for its scales
+        object.__setattr__(known, "wrapper", self.wrapper + wrapper)
+        return known
+
     def keys(self, purpose: str) -> np.ndarray:
         """`[clients]` uint64: where each client's stream of random words starts."""
         digests = [self._digest(purpose, client, 8) for client in self.clients]
@@ -173,9 +182,9 @@ class Public:
         return rows
 
     def fingerprints(self) -> list[bytes]:
-        """One string per client that differs whenever seed, round, client, scale or plan differ."""
+        """One string per client that differs whenever seed, round, client, scale, plan or wrapper differ."""
         return [
-            struct.pack("<qqqf", self.seed, self.round, client, scale) + plan
+            struct.pack("<qqqf", self.seed, self.round, client, scale) + plan + self.wrapper
             for client, scale, plan in zip(self.clients, self._numbers(), self.plans, strict=True)
         ]
 

@@ -153,15 +153,17 @@ def _of(client: int, error: PayloadError) -> PayloadError:
 
 def _agreed(compressor: Compressor, public: Public) -> list[bytes]:
     """For each client what it and the server must both know: settings, and its row of `Public`."""
-    settings = _settings(compressor)
+    settings = settings_text(compressor)
     return [settings + fingerprint for fingerprint in public.fingerprints()]
 
 
-def _settings(compressor: Compressor) -> bytes:
-    """The hyperparameters as text; 2 and 2.0 are the same."""
+def settings_text(compressor: Compressor, apart: str = "") -> bytes:
+    """The hyperparameters as text, the one called `apart` left out; 2 and 2.0 are the same."""
     assert is_dataclass(compressor)
     pairs = []
     for field in fields(compressor):
+        if field.name == apart:
+            continue
         value = getattr(compressor, field.name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
         pairs.append(f"{field.name}={float(value) if number else value}")
