@@ -34,8 +34,10 @@ class Perfect:
 class Faulty:
     """Clients drop out or come too late, payloads are damaged, doubled, or taken for someone else's.
 
-    What happens to a client in a round depends on seed, round and client alone: it is the same for all
-    compressors. Bits of what does not arrive were sent all the same, and count.
+    What happens to a client's payload in a round depends on seed, round and client alone: it is the same for
+    all compressors. For whose a confused one is taken does not: that depends on who is handled together, a
+    chunk of clients whose size follows from dim, device and number of threads. Bits of what does not arrive
+    were sent all the same, and count.
 
     Attributes:
         loss: share of payloads that do not arrive before the round ends.
