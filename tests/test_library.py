@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
 import wzfl
+from wzfl.config import _choice, compressor_names
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +32,22 @@ def test_ten_lines_outside_any_training():
     assert (estimates - updates).norm() / updates.norm() == pytest.approx(0.133**0.5, rel=0.05)
     with pytest.raises(wzfl.PayloadError):
         compressor.decode([b"", *payloads[1:]], torch.zeros(5, 10_000), public)
+
+
+def test_a_compressor_is_built_within_an_application_of_hydra(tmp_path):
+    (tmp_path / "mine.yaml").write_text("bitrate: 3")
+    _choice.cache_clear()
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        assert wzfl.build_compressor("eden", bitrate=compose("mine").bitrate).bitrate == 3
+        assert compose("mine") == {"bitrate": 3}  # it goes on where it was
+
+
+def test_compressors_are_built_by_several_threads_at_once():
+    _choice.cache_clear()
+    names = compressor_names()[:8]
+    with ThreadPoolExecutor(8) as threads:
+        built = list(threads.map(wzfl.build_compressor, names))
+    assert built == [wzfl.build_compressor(name) for name in names]
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,15 @@
 """The yaml files in conf/, and objects made from them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -14,6 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from wzfl.compressors import Compressor
 from wzfl.config_values import check_arguments, described_in
 from wzfl.errors import InputError
+
+_HYDRA = Lock()  # of which a process has one
 
 
 def conf_dir() -> Path:
@@ -76,8 +81,21 @@ def _choice(group: str, name: str) -> Any:
 
 
 def _composed(group: str, name: str) -> DictConfig:
-    with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+    with _hydra_of_conf():
         return OmegaConf.select(compose("train", overrides=[f"{group}={name}"]), group)
+
+
+@contextmanager
+def _hydra_of_conf() -> Iterator[None]:
+    """One thread at a time composes from conf/; the Hydra of an application that calls is put back."""
+    with _HYDRA:
+        callers = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with initialize_config_dir(str(conf_dir().absolute()), version_base="1.3"):
+                yield
+        finally:
+            GlobalHydra.instance().hydra = callers
 
 
 def step_size(table: Any, compressor: str, bitrate: float) -> float:
