@@ -17,7 +17,7 @@ from wzfl.compressors import SelfReading, SideInformed
 from wzfl.compressors.daq import DAQ
 from wzfl.compressors.eden import Eden
 from wzfl.compressors.envelope import open_rows, seal_rows
-from wzfl.compressors.inputs import finite
+from wzfl.compressors.inputs import LARGEST_MAGNITUDE, finite
 from wzfl.compressors.qsgd_elias import QSGDElias
 from wzfl.compressors.randk import RandK
 from wzfl.compressors.scaled_sign import ScaledSign
@@ -159,6 +159,8 @@ def test_side_information_of_another_shape_is_refused(build, updates, public):
         (lambda side: side.numpy(), "side information must be a torch tensor; got ndarray"),
         (lambda side: None, "side information must be a torch tensor; got NoneType"),
         (lambda side: side.int(), "side information must be floating point; got torch.int32"),
+        (lambda side: side.to("meta"), "side information must have values; got .* on meta"),
+        (lambda side: side.to_sparse(), "side information must be dense; got layout"),
     ],
 )
 def test_side_information_of_the_wrong_kind_is_refused(build, updates, public, unusable, message):
@@ -311,6 +313,33 @@ def test_what_is_not_finite_is_refused(build, updates, public, device, bad):
         build().encode(updates.to(device), public.to(device))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("bitrate", [0.02, 2, 8])
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("dim", [3, 4096])
+def test_all_that_is_encoded_is_decoded(name, public, bitrate, planned, dim):
+    compressor = build_or_skip(name, bitrate)
+    normal = torch.randn(CLIENTS, dim, generator=torch.Generator().manual_seed(0))
+    spike = torch.zeros(CLIENTS, dim)
+    spike[:, 1] = 1
+    for shape in (normal / normal.abs().max(), torch.ones(CLIENTS, dim), -spike):
+        update = shape * LARGEST_MAGNITUDE
+        scale = update.double().square().mean(dim=1).sqrt() if planned else torch.zeros(CLIENTS)
+        known = replace(public, scale=scale)
+        payloads = compressor.encode(update, known)
+        assert compressor.decode(payloads, torch.zeros_like(update), known).isfinite().all()
+        if name not in {"marina", "terngrad"} and bitrate * dim > 1000:
+            assert 8 * max(map(len, payloads)) <= 1.02 * compressor.bitrate * dim + 8 * FRAME_BYTES
+
+
+@pytest.mark.parametrize("magnitude", [1.001 * LARGEST_MAGNITUDE, 3.4e38])
+def test_what_is_too_large_for_any_code_is_refused(build, updates, public, magnitude):
+    updates[1, 3] = -magnitude
+    message = rf"update of client 0 has a magnitude of {magnitude:.3g}, expected at most 8.11e\+31"
+    with pytest.raises(wzfl.InputError, match=message.replace("e+", r"e\+")):
+        build().encode(updates, public)
+
+
 @pytest.mark.parametrize(
     ("updates", "message"),
     [
@@ -319,11 +348,35 @@ def test_what_is_not_finite_is_refused(build, updates, public, device, bad):
         (torch.zeros(3, 5, dtype=torch.int32), r"must be floating point \[clients, dim\]"),
         (torch.zeros(3, 5).numpy(), "updates must be a torch tensor; got ndarray"),
         (torch.zeros(3, 5, device="meta"), "updates are on meta, public on cpu"),
+        (torch.zeros(3, 5).to_sparse(), "updates must be dense; got layout torch.sparse_coo"),
     ],
 )
 def test_updates_of_the_wrong_kind_are_refused(build, public, updates, message):
     with pytest.raises(wzfl.InputError, match=message):
         build().encode(updates, public)
+
+
+@pytest.mark.parametrize("planned", [0.0, 0.3])
+def test_a_view_that_torch_is_still_to_negate_is_read_as_its_values(
+    build, updates, public, planned
+):
+    public = replace(public, scale=torch.full((CLIENTS,), planned))
+    lazy = torch.complex(torch.zeros_like(updates), -updates).conj().imag
+    assert lazy.is_neg()
+    payloads = build().encode(updates, public)
+    assert build().encode(lazy, public) == payloads
+    estimates = build().decode(payloads, updates, public)
+    assert torch.equal(build().decode(payloads, lazy, public), estimates)
+
+
+@pytest.mark.parametrize("planned", [0.0, 0.3])
+def test_8_bits_are_read_as_float32(build, updates, public, planned):
+    public = replace(public, scale=torch.full((CLIENTS,), planned))
+    short = updates.to(torch.float8_e4m3fn)
+    payloads = build().encode(short.float(), public)
+    assert build().encode(short, public) == payloads
+    estimates = build().decode(payloads, short.float(), public)
+    assert torch.equal(build().decode(payloads, short, public), estimates)
 
 
 def test_bfloat16_gives_the_same_bytes(build, updates, public):

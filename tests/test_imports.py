@@ -27,6 +27,7 @@ FOUNDATION = {
     "threads",
     "byte_strings",
     "host",
+    "plain_tensor",
     "kernels",
     "gpu",
 }

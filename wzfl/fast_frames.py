@@ -65,17 +65,21 @@ def are_undamaged(payloads: Sequence[bytes], agreed: Sequence[bytes]) -> bool:
     return all(_in_shares(some, len(payloads), int(lengths.sum()), _WORTH_A_READER))
 
 
-def framed_floats(vectors: Tensor, codec: int, agreed: Sequence[bytes]) -> list[bytes] | None:
-    """One payload per row of float32 `vectors` `[rows, dim]`; None if a value is not finite."""
+def framed_floats(
+    vectors: Tensor, largest: float, codec: int, agreed: Sequence[bytes]
+) -> list[bytes] | None:
+    """One payload per row of float32 `vectors` `[rows, dim]`; None if a magnitude is above `largest`."""
     if not CAN_SUM:
         return None
     rows, dim = vectors.shape
+    limit = np.float32(largest).view(np.uint32)
     values, start = to_host(vectors.contiguous()), np.frombuffer(header(codec, dim), np.uint8)
     payloads = [new_string(4 * dim + OVERHEAD_BYTES) for _ in range(rows)]
     rooms, (known, ends) = addresses(payloads), _joined(agreed)
 
     def some(own: slice) -> bool:
-        return write_floats(values[own], start, known, ends[own.start : own.stop + 1], rooms[own])
+        bounds = ends[own.start : own.stop + 1]
+        return write_floats(values[own], limit, start, known, bounds, rooms[own])
 
     return payloads if all(_in_shares(some, rows, values.nbytes, _WORTH_A_THREAD)) else None
 

@@ -8,9 +8,13 @@ from torch import Tensor
 from wzfl.errors import InputError, PayloadError
 from wzfl.host import ask
 from wzfl.norms import largest_magnitudes
+from wzfl.plain_tensor import plain
 from wzfl.public import Public
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
+LARGEST_MAGNITUDE = (
+    2.0**106
+)  # of an update's coordinate; float32 ends at 2**128, and codes scale sums
 
 
 def check_bitrate(name: str, bitrate: float, lowest: float, highest: float) -> None:
@@ -29,7 +33,7 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def checked(updates: Tensor, public: Public) -> Tensor:
-    """The updates as finite float32 `[clients, dim]`, or an `InputError`."""
+    """The updates as float32 `[clients, dim]`, at most `LARGEST_MAGNITUDE`, or an `InputError`."""
     updates, check = unchecked(updates, public)
     check()
     return updates
@@ -41,16 +45,24 @@ def unchecked(updates: Tensor, public: Public) -> tuple[Tensor, Callable[[], Non
     largest = ask(largest_magnitudes(updates))
 
     def check() -> None:
-        wrong = ~np.isfinite(largest())
+        wrong = ~(largest() <= LARGEST_MAGNITUDE)
         if wrong.any():
+            row = int(wrong.argmax())
             raise InputError(
-                f"the update of client {public.clients[int(wrong.argmax())]} holds NaN or infinity (or"
-                " exceeds float32); training diverged? lower the learning rate"
+                f"the update of client {public.clients[row]} {_excess(largest()[row])};"
+                " training diverged? lower the learning rate"
             )
 
     if updates.is_cpu:
         check()
     return updates, check
+
+
+def _excess(magnitude: np.float32) -> str:
+    """Says in which way a magnitude is above `LARGEST_MAGNITUDE`."""
+    if not np.isfinite(magnitude):
+        return "holds NaN or infinity (or exceeds float32)"
+    return f"has a magnitude of {magnitude:.3g}, expected at most {LARGEST_MAGNITUDE:.3g}"
 
 
 def shaped(updates: Tensor, public: Public) -> Tensor:
@@ -71,16 +83,21 @@ def shaped(updates: Tensor, public: Public) -> Tensor:
             f"updates are on {updates.device}, public on {public.scale.device};"
             " move one of them with .to()"
         )
-    return updates.detach().float()
+    return plain("updates", updates).float()
 
 
 def dim_of(side: Tensor, public: Public) -> int:
     """How many coordinates the side information has, and so an estimate; or an `InputError`."""
-    return usable(side, public).shape[1]
+    return _floating_point(side, public).shape[1]
 
 
 def usable(side: Tensor, public: Public) -> Tensor:
     """Side information as floating point `[clients, dim]`, without a graph, or an `InputError`."""
+    side = _floating_point(side, public)
+    return side.float() if side.itemsize == 1 else side  # torch does not compute with 8 bits
+
+
+def _floating_point(side: Tensor, public: Public) -> Tensor:
     if not isinstance(side, Tensor):
         raise InputError(
             f"side information must be a torch tensor; got {type(side).__name__}: torch.as_tensor makes one"
@@ -94,7 +111,7 @@ def usable(side: Tensor, public: Public) -> Tensor:
             f"side information must be [clients, dim], for {len(public.clients)} clients; got"
             f" {tuple(side.shape)}"
         )
-    return side.detach()
+    return plain("side information", side)
 
 
 def finite(

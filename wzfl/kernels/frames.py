@@ -58,6 +58,7 @@ CAN_SUM = IS_COMPILED and _are_found()
 @compiled
 def write_floats(
     vectors: np.ndarray,
+    limit: np.uint32,
     header: np.ndarray,
     agreed: np.ndarray,
     ends: np.ndarray,
@@ -65,9 +66,9 @@ def write_floats(
 ) -> bool:
     """Writes payloads of `vectors` float32 `[rows, dim]` to `addresses` `[rows]`.
 
-    What is agreed about row i is `agreed[ends[i]:ends[i + 1]]` uint8.
+    What is agreed about row i is `agreed[ends[i]:ends[i + 1]]` uint8. `limit` is the bits of a float32.
 
-    Returns whether all is finite, without which payloads mean nothing.
+    Returns whether no magnitude is above it, without which payloads mean nothing.
     """
     state, highest = _new_state(), np.uint32(0)
     checksum = np.empty(1, np.uint32)
@@ -87,7 +88,7 @@ def write_floats(
         _close(state, agreed[ends[row] : ends[row + 1]], checksum)
         _copy(np.uint64(to), np.uint64(checksum.ctypes.data), np.uint64(_CHECKSUM_BYTES))
     _free_state(state)
-    return bool(highest < _INFINITE)
+    return bool(highest <= limit)
 
 
 @compiled
