@@ -12,6 +12,7 @@ from wzfl.compressors.envelope import open_rows, seal_rows
 from wzfl.compressors.learned_slepian_wolf import LearnedSlepianWolf
 from wzfl.compressors.plane_plan import HASH_BYTES, Plan, hashed
 from wzfl.compressors.slepian_wolf import SlepianWolf
+from wzfl.frame import OVERHEAD_BYTES
 from wzfl.kernels.density import BINS
 from wzfl.learned import Learned
 from wzfl.public import Public
@@ -149,6 +150,25 @@ def test_short_vectors_are_sent_as_without_a_plan():
         error, *_ = fleet.step()
         assert error < 0.1
     assert not any(fleet.plan()[0].plans)
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (
+            (1000, 3000, 1985),
+            "a plan of 6033 bits per block, 3000 of one plane; .* at most 6000 for",
+        ),
+        ((0, 3001), "a plan of 3017 bits per block, 3001 of one plane; .* 3000 of a plane"),
+    ],
+)
+def test_a_plan_beyond_the_bitrate_is_not_followed(sent, message):
+    compressor, update = LearnedSlepianWolf(2.0), torch.randn(1, 3000)
+    public = Public(0, 1, (0,), plans=(Plan(0.1, 0.0, (1000, 3000, 1952)).to_bytes(),))
+    (payload,) = compressor.encode(update, public)
+    assert 8 * (len(payload) - OVERHEAD_BYTES - 1) == 6000
+    with pytest.raises(InputError, match=message):
+        compressor.encode(update, replace(public, plans=(Plan(0.1, 0.0, sent).to_bytes(),)))
 
 
 def test_planned_payloads_need_the_model_and_a_plan():

@@ -63,8 +63,7 @@ class LearnedSlepianWolf:
         """See `Planned`."""
         if model.expectation is None or side.shape[1] < _SHORTEST:
             return [b""] * len(side)
-        size = self._size(side.shape[1])
-        bits = floor(side.shape[1] * self.bitrate) // -(-side.shape[1] // size)
+        size, bits = self._size(side.shape[1]), self._bits(side.shape[1])
         error_alone = 1 - self.residual_gain(side.shape[1], 1.0)
         plans = []
         for recent, expected, margin in zip(model.recent, side, model.margins, strict=True):
@@ -137,13 +136,19 @@ class LearnedSlepianWolf:
 
     def _planes(self, planned: bytes, dim: int, public: Public) -> tuple[PlannedPlanes, np.ndarray]:
         """The code of a plan, and the order in which coordinates are sent, as neighbours may be alike."""
+        plan = Plan.from_bytes(planned)
+        plan.check(self._size(dim), self._bits(dim))
         noise = public.uniform("rounding", dim)[0].cpu().numpy()
-        return PlannedPlanes(Plan.from_bytes(planned), self._size(dim), noise), _order(dim)
+        return PlannedPlanes(plan, self._size(dim), noise), _order(dim)
 
     def _size(self, dim: int) -> int:
         """Coordinates of a block."""
         blocks = -(-dim // self.block)
         return -(-dim // blocks)
+
+    def _bits(self, dim: int) -> int:
+        """Bits of a block, at most."""
+        return floor(dim * self.bitrate) // -(-dim // self._size(dim))
 
     @property
     def _alone(self) -> SlepianWolf:

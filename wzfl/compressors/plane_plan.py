@@ -67,6 +67,15 @@ class Plan:
             raise InputError(f"a plan's cells are of a positive size; got {cell}, level {level}")
         return cls(cell, level, tuple(sent))
 
+    def check(self, size: int, bits: int) -> None:
+        """Raises `InputError` where a block of `size` takes more than `bits`, or a plane more than all."""
+        if max(self.sent) > size or _bits(self.sent) > bits:
+            raise InputError(
+                f"a plan of {_bits(self.sent)} bits per block, {max(self.sent)} of one plane; expected"
+                f" at most {bits} for this bitrate, {size} of a plane: plan with the client's compressor"
+                " and dim"
+            )
+
 
 @lru_cache(maxsize=64)
 def sent_places(size: int, bits: int) -> np.ndarray:
