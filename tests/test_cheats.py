@@ -50,7 +50,7 @@ class FreeSide(Uncompressed):
         return seal_rows(self, float32_bytes(updates[:, :500]), 1000, public)
 
     def decode(self, payloads, side, public):
-        values = float32_rows(open_rows(self, payloads, 1000, public), side.device)
+        values = float32_rows(open_rows(self, payloads, 1000, public), side.device, public.clients)
         return torch.cat([values, side[:, 500:]], dim=1)
 
 
@@ -85,7 +85,7 @@ class Trusting(Uncompressed):
     def decode(self, payloads, side, public):
         dim = side.shape[1]
         bodies = [payload[6 : 6 + 4 * dim].ljust(4 * dim, b"\0") for payload in payloads]
-        return float32_rows(bodies, side.device)
+        return float32_rows(bodies, side.device, public.clients)
 
 
 @dataclass(frozen=True)

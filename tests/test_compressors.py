@@ -550,6 +550,27 @@ def test_a_payload_that_is_sealed_well_but_not_finite_is_refused(name, bad):
         compressor.decode(forged, torch.zeros(1, 100), public)
 
 
+@pytest.mark.parametrize("change", [lambda body: body[:-1], lambda body: b"\xff" * len(body)])
+def test_whose_payload_is_refused_is_said_where_it_is_sealed_well(build, updates, public, change):
+    """Of a body that is too short, and where it can be of no vector, of one of ones."""
+    compressor = inner(build())
+    bodies = open_rows(compressor, compressor.encode(updates, public), 1000, public)
+    some = [bodies[0], change(bytes(bodies[1])), bodies[2]]
+    forged = seal_rows(compressor, some, 1000, public)
+    if refusals := list(refusal_of(compressor, forged, public)):
+        assert isinstance(compressor, DAQ) or refusals[0].startswith("payload of client 0: ")
+    else:
+        assert len(some[1]) == len(bodies[1])  # bits that mean something
+
+
+def refusal_of(compressor, payloads, public):
+    """What the decoder says of payloads, if it refuses them."""
+    try:
+        compressor.decode(payloads, torch.zeros(CLIENTS, 1000), public)
+    except wzfl.PayloadError as error:
+        yield str(error)
+
+
 def test_a_byte_that_is_no_five_symbols_is_refused():
     compressor, public = TernGrad(coding="packed"), Public(0, 0, (0,))
     (body,) = open_rows(compressor, compressor.encode(torch.ones(1, 9), public), 9, public)

@@ -91,7 +91,9 @@ def test_a_forged_value_that_is_not_finite_is_refused(monkeypatch, public):
         patch.setattr(wzfl.fast_frames, "CAN_SUM", False)
         patch.setattr("wzfl.compressors.envelope.checked", lambda values, public: values)
         forged = CODEC.encode(updates, public)
-    with pytest.raises(PayloadError, match="got a value that is NaN or infinite"):
+    with pytest.raises(
+        PayloadError, match="payload of client 4: got a value that is NaN or infinite"
+    ):
         CODEC.decode(forged, side, public)
 
 

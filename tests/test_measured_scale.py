@@ -81,8 +81,18 @@ def test_the_server_hears_what_the_client_measured():
 @pytest.mark.parametrize("scale", [b"", b"\x00", b"\xff\xff", b"\x80\x7f", b"\x80\xbf"])
 def test_a_payload_without_a_usable_scale_is_refused(scale):
     public = Public(seed=0, round=1, clients=(3,))
-    with pytest.raises(PayloadError, match="scale"):
+    with pytest.raises(PayloadError, match=r"payload of client 3: got .* scale"):
         split_scales([scale], public)
+
+
+def test_there_is_a_payload_of_each_client():
+    with pytest.raises(PayloadError, match="got 0 payloads for 2 clients"):
+        split_scales([], Public(seed=0, round=1, clients=(3, 4)))
+
+
+def test_nothing_is_measured_without_sketches():
+    with pytest.raises(InputError, match=r"what the server sketches; got public.sketches None"):
+        with_measured_scales(torch.ones(1, 9), Public(seed=0, round=1, clients=(3,)))
 
 
 def test_a_scale_that_was_changed_on_the_way_is_noticed():

@@ -321,8 +321,6 @@ def test_casts_round_to_their_significant_bits(name, digits, public):
     large = updates.abs() > 0.01
     relative = ((estimates - updates) / updates).abs()[large].max()
     assert 0.5 * 2.0**-digits < relative <= 1.01 * 2.0**-digits
-    huge = torch.tensor([[3.4e38, -1.0, 1e-30]]).expand(3, -1)
-    assert estimate(wzfl.build_compressor(name), huge, public).isfinite().all()
 
 
 @pytest.mark.parametrize("rotation", [True, False])

@@ -48,11 +48,11 @@ def _with_side_information(
     if federation.measures_scales:
         sent = _for_each(_sketch, federation, state, public)
         ledger.sent_down(sent)
-        return replace(public, sketches=float32_rows(sent, device))
+        return replace(public, sketches=float32_rows(sent, device, public.clients))
     if policy.broadcasts_scale:
         sent = float32_bytes(scales[:, None])
         ledger.sent_down(sent)
-        scales = float32_rows(sent, device)[:, 0]
+        scales = float32_rows(sent, device, public.clients)[:, 0]
     return replace(public, scale=scales)
 
 

@@ -8,14 +8,14 @@ subtracts that of its update, and their distance is that of the vectors, to with
 
 from dataclasses import replace
 from functools import lru_cache
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
-from wzfl.errors import PayloadError
+from wzfl.errors import InputError, PayloadError, from_client
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
 
@@ -54,8 +54,15 @@ def with_measured_scales(updates: Tensor, public: Public) -> Public:
     """Puts the scales that clients measure in place of sketches; 0 where coding alone is as good.
 
     Scales are bfloat16, rounded up.
+
+    Raises:
+        InputError: there are no sketches.
     """
-    assert public.sketches is not None
+    if public.sketches is None:
+        raise InputError(
+            "scales are measured by what the server sketches; got public.sketches None: give it"
+            " sketches(side, size, public)"
+        )
     size, dim = public.sketches.shape[1], updates.shape[1]
     distances = squared_distances(sketches(updates, size, public), public.sketches)
     scale = margin(size, dim) * (distances / dim).sqrt()
@@ -73,18 +80,22 @@ def split_scales(payloads: list[bytes], public: Public) -> tuple[list[bytes], Pu
     """Undoes `prepend_scales`: returns the payloads without scales, and `public` with them.
 
     Raises:
-        PayloadError: a payload does not start with a scale.
+        PayloadError: a payload does not start with a scale, or there is not one per client.
     """
+    if len(payloads) != len(public.clients):
+        raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
     for payload, client in zip(payloads, public.clients, strict=True):
         if len(payload) < _SCALE_BYTES:
-            raise PayloadError(
-                f"payload of client {client}: got {len(payload)} bytes; expected {_SCALE_BYTES} of a"
-                " scale and more"
-            )
+            with from_client(client):
+                raise PayloadError(
+                    f"got {len(payload)} bytes; expected {_SCALE_BYTES} of a scale and more"
+                )
     bits = np.frombuffer(b"".join(payload[:_SCALE_BYTES] for payload in payloads), "<u2")
     scale = _from_bits(bits)
-    if not bool(((scale >= 0) & scale.isfinite()).all()):
-        raise PayloadError("got a scale that is negative or not finite; expected one of at least 0")
+    for each, client in zip(scale.tolist(), public.clients, strict=True):
+        if not 0 <= each < inf:
+            with from_client(client):
+                raise PayloadError(f"got a scale of {each}; expected one of at least 0, finite")
     bodies = [payload[_SCALE_BYTES:] for payload in payloads]
     return bodies, _with(public, scale.to(public.scale.device))
 

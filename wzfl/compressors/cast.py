@@ -8,21 +8,18 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.float32 import check_finite
 from wzfl.compressors.inputs import check_choice, checked, dim_of, finite
 from wzfl.compressors.values import values_from_bytes, values_size, values_to_bytes
-from wzfl.errors import PayloadError
-from wzfl.norms import largest_magnitudes
 from wzfl.public import Public
-
-_LARGEST = torch.finfo(torch.bfloat16).max
 
 
 @dataclass(frozen=True)
 class Cast:
     """Each coordinate rounded to the nearest bfloat16 or float16. Biased by at most that rounding.
 
-    bfloat16 has float32's range; its largest number stands for all beyond. float16 is relative to the
-    vector's largest magnitude, sent as float32, as its range is too small for gradients as they are.
+    bfloat16 has float32's range. float16 is relative to the vector's largest magnitude, sent as float32, as
+    its range is too small for gradients as they are.
 
     Attributes:
         format: "bfloat16" (8 significant bits) or "float16" (11).
@@ -43,7 +40,7 @@ class Cast:
         if self.format == "float16":
             strings = values_to_bytes(updates, 16)
         else:
-            halves = updates.clamp(-_LARGEST, _LARGEST).bfloat16().view(torch.int16).cpu().numpy()
+            halves = updates.bfloat16().view(torch.int16).cpu().numpy()
             strings = [row.astype("<i2", copy=False).tobytes() for row in halves]
         return seal_rows(self, strings, updates.shape[1], public)
 
@@ -51,11 +48,10 @@ class Cast:
         dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         if self.format == "float16":
-            check_sizes(bodies, [values_size(dim, 16)] * len(bodies))
-            return finite(values_from_bytes(bodies, 16, dim, side.device), public)
-        check_sizes(bodies, [2 * dim] * len(bodies))
+            check_sizes(bodies, [values_size(dim, 16)] * len(bodies), public.clients)
+            return finite(values_from_bytes(bodies, 16, dim, side.device, public.clients), public)
+        check_sizes(bodies, [2 * dim] * len(bodies), public.clients)
         words = np.stack([np.frombuffer(body, dtype="<i2").astype(np.int16) for body in bodies])
         values = torch.from_numpy(words).view(torch.bfloat16).float()
-        if not bool(largest_magnitudes(values).isfinite().all()):
-            raise PayloadError("got a value that is NaN or infinite; expected finite bfloat16")
+        check_finite(values, "bfloat16", public.clients)
         return values.to(side.device)

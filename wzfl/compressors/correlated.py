@@ -77,7 +77,7 @@ class Correlated:
         allocation = self._allocation(dim)
         sizes = [_RANGE_BYTES, *allocation.sizes]
         range_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
-        largest = float32_rows(range_bytes, side.device)
+        largest = float32_rows(range_bytes, side.device, public.clients)
         values = torch.empty(
             len(payloads), allocation.count, dtype=torch.float32, device=side.device
         )

@@ -1,6 +1,7 @@
 """Frames around payloads, made and opened, for all clients at once."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from functools import partial
 from itertools import accumulate
@@ -10,7 +11,7 @@ from torch import Tensor
 from wzfl.compressors import Compressor
 from wzfl.compressors.float32 import float32_rows
 from wzfl.compressors.inputs import LARGEST_MAGNITUDE, checked, dim_of, shaped
-from wzfl.errors import PayloadError
+from wzfl.errors import PayloadError, from_client
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
 from wzfl.host import Arrivals, to_host
@@ -38,8 +39,8 @@ def open_floats(
     if rows is not None:
         return rows
     check_rows(compressor, payloads, public)
-    check_sizes(bodies, [4 * dim] * len(bodies))
-    return float32_rows(bodies, side.device)
+    check_sizes(bodies, [4 * dim] * len(bodies), public.clients)
+    return float32_rows(bodies, side.device, public.clients)
 
 
 def seal_rows(
@@ -84,10 +85,8 @@ def unchecked_rows(
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
     bodies = []
     for payload, client in zip(payloads, public.clients, strict=True):
-        try:
+        with from_client(client):
             bodies.append(unframed(payload, compressor.wire_id, dim))
-        except PayloadError as error:
-            raise _of(client, error) from None
     return bodies
 
 
@@ -97,10 +96,8 @@ def check_rows(compressor: Compressor, payloads: Sequence[bytes], public: Public
     if are_undamaged(payloads, agreed):
         return
     for payload, client, known in zip(payloads, public.clients, agreed, strict=True):
-        try:
+        with from_client(client):
             check(payload, known)
-        except PayloadError as error:
-            raise _of(client, error) from None
 
 
 def open_parts(
@@ -127,29 +124,38 @@ def unchecked_parts(
     bodies = unchecked_rows(compressor, payloads, dim, public)
     check = partial(check_rows, compressor, payloads, public)
     try:
-        check_sizes(bodies, [sum(sizes)] * len(bodies))
+        check_sizes(bodies, [sum(sizes)] * len(bodies), public.clients)
     except PayloadError:
         check()  # says whose payload is damaged, if one is
         raise
     return split(bodies, sizes), check
 
 
-def check_sizes(bodies: Sequence[memoryview], expected: Sequence[int]) -> None:
-    """Raises `PayloadError` unless every body has its expected number of bytes."""
-    for body, size in zip(bodies, expected, strict=True):
+def check_sizes(
+    bodies: Sequence[memoryview], expected: Sequence[int], clients: Sequence[int] | None = None
+) -> None:
+    """Raises `PayloadError` unless every body has its expected number of bytes.
+
+    It names the client, if it is told the `clients`.
+    """
+    for row, (body, size) in enumerate(zip(bodies, expected, strict=True)):
         if len(body) != size:
-            raise PayloadError(f"got a body of {len(body)} bytes; expected {size}")
+            with nullcontext() if clients is None else from_client(clients[row]):
+                raise PayloadError(f"got a body of {len(body)} bytes; expected {size}")
+
+
+def check_starts(bodies: Sequence[memoryview], size: int, clients: Sequence[int]) -> None:
+    """Raises a `PayloadError` that names the client whose body is of less than `size` bytes."""
+    for body, client in zip(bodies, clients, strict=True):
+        if len(body) < size:
+            with from_client(client):
+                raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
 
 
 def split(bodies: Sequence[memoryview], sizes: Sequence[int]) -> list[list[memoryview]]:
     """For each size, that many bytes of every body, one after the other."""
     ends = list(accumulate(sizes))
     return [[b[end - size : end] for b in bodies] for size, end in zip(sizes, ends, strict=True)]
-
-
-def _of(client: int, error: PayloadError) -> PayloadError:
-    """The error, with the client named whose payload can not be read."""
-    return PayloadError(f"payload of client {client}: {error}")
 
 
 def _agreed(compressor: Compressor, public: Public) -> list[bytes]:

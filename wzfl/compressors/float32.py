@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wzfl.errors import PayloadError
+from wzfl.errors import PayloadError, from_client
 from wzfl.host import ask, to_device, to_host
 from wzfl.norms import largest_magnitudes
 
@@ -22,13 +22,22 @@ def ask_bytes(values: Tensor) -> Callable[[], list[bytes]]:
     return lambda: [row.tobytes() for row in copied().astype("<f4", copy=False)]
 
 
-def float32_rows(bodies: Sequence[bytes | memoryview], device: torch.device) -> Tensor:
+def float32_rows(
+    bodies: Sequence[bytes | memoryview], device: torch.device, clients: Sequence[int]
+) -> Tensor:
     """`[clients, count]` float32 on `device`: the inverse of `float32_bytes`.
 
     Raises:
         PayloadError: a value is not finite, which no encoder sends.
     """
     rows = to_device(bodies, device).view(torch.float32)
-    if not np.isfinite(to_host(largest_magnitudes(rows))).all():
-        raise PayloadError("got a value that is NaN or infinite; expected finite float32")
+    check_finite(rows, "float32", clients)
     return rows
+
+
+def check_finite(values: Tensor, kind: str, clients: Sequence[int]) -> None:
+    """Raises a `PayloadError` that names the client of which some value `[clients, count]` is not finite."""
+    wrong = ~np.isfinite(to_host(largest_magnitudes(values)))
+    if wrong.any():
+        with from_client(clients[int(wrong.argmax())]):
+            raise PayloadError(f"got a value that is NaN or infinite; expected finite {kind}")

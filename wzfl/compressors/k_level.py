@@ -71,7 +71,7 @@ class StochasticKLevel:
         allocation = self._allocation(dim)
         sizes = [_RANGE_BYTES, *allocation.sizes]
         end_bytes, *symbols = open_parts(self, payloads, sizes, dim, public)
-        ends = float32_rows(end_bytes, side.device)
+        ends = float32_rows(end_bytes, side.device, public.clients)
         values = torch.empty(
             len(payloads), allocation.count, dtype=torch.float32, device=side.device
         )

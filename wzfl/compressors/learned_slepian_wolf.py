@@ -20,7 +20,7 @@ from wzfl.compressors.inputs import (
 from wzfl.compressors.plane_plan import Plan, plan
 from wzfl.compressors.planned_planes import PlannedPlanes
 from wzfl.compressors.slepian_wolf import SlepianWolf, check_block
-from wzfl.errors import InputError
+from wzfl.errors import InputError, from_client
 from wzfl.public import Public, permutation
 from wzfl.residual_model import ResidualModel
 
@@ -129,7 +129,8 @@ class LearnedSlepianWolf:
         expectation = model.expectation
         planes, order = self._planes(public.plans[0], expected.shape[1], public)
         values, contexts = expected[0].cpu().numpy()[order], expectation.contexts[row][order]
-        reading = planes.read(body, values, contexts, expectation.density)
+        with from_client(public.clients[0]):
+            reading = planes.read(body, values, contexts, expectation.density)
         starts, widths = (_back(each, order) for each in (reading.starts, reading.widths))
         residual = model.explain(row, starts, widths, reading.stretch)
         return expected + torch.from_numpy(residual).to(expected), reading.misread

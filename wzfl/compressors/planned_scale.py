@@ -37,9 +37,9 @@ def read(
         PayloadError: a body is not of its size, or a scale is not finite.
     """
     starts = [0 if known else _OWN_SCALE_BYTES for known in public.has_scale]
-    check_sizes(bodies, [start + size for start in starts])
+    check_sizes(bodies, [start + size for start in starts], public.clients)
     scale = public.scale.clone()
     for row, (body, start) in enumerate(zip(bodies, starts, strict=True)):
         if start:
-            scale[row] = float32_rows([body[:start]], scale.device)[0, 0]
+            scale[row] = float32_rows([body[:start]], scale.device, public.clients[row:])[0, 0]
     return scale, [body[start:] for body, start in zip(bodies, starts, strict=True)]

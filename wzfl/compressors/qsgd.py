@@ -83,8 +83,9 @@ class QSGD:
         bodies = open_rows(self, payloads, dim, public)
         count = self._count(dim)
         norm_bytes = 4 * ceil(count / self.bucket)
-        check_sizes(bodies, [norm_bytes + packed_size(count, self.symbol_bits)] * len(bodies))
-        norms = float32_rows([body[:norm_bytes] for body in bodies], side.device)
+        size = norm_bytes + packed_size(count, self.symbol_bits)
+        check_sizes(bodies, [size] * len(bodies), public.clients)
+        norms = float32_rows([body[:norm_bytes] for body in bodies], side.device, public.clients)
         strings = [body[norm_bytes:] for body in bodies]
         symbols = unpack(strings, self.symbol_bits, count, side.device)
         values = restored(symbols, norms, self.bucket, self.levels)

@@ -20,7 +20,7 @@ from wzfl.compressors.inputs import (
     finite,
 )
 from wzfl.elias import CODES, LARGEST, decode, encode, lengths_by_digits
-from wzfl.errors import PayloadError
+from wzfl.errors import PayloadError, from_client
 from wzfl.kernels import elias as kernel
 from wzfl.public import Public
 
@@ -69,9 +69,11 @@ class QSGDElias:
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
-        estimates = torch.from_numpy(
-            np.stack([_from_bytes(body, dim, self.code) for body in bodies])
-        )
+        rows = []
+        for body, client in zip(bodies, public.clients, strict=True):
+            with from_client(client):
+                rows.append(_from_bytes(body, dim, self.code))
+        estimates = torch.from_numpy(np.stack(rows))
         return finite(estimates.to(side.device), public)
 
     def _body(self, update: np.ndarray, noise: np.ndarray) -> bytes:

@@ -64,9 +64,12 @@ class RandK:
         dim = dim_of(side, public)
         kept = self._kept(dim)
         bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [values_size(kept, self.value_bits)] * len(bodies))
-        values = values_from_bytes(bodies, self.value_bits, kept, side.device) * (dim / kept)
-        return finite(scattered(values, public.subset("sent", dim, kept), dim), public)
+        sizes = [values_size(kept, self.value_bits)] * len(bodies)
+        check_sizes(bodies, sizes, public.clients)
+        values = values_from_bytes(bodies, self.value_bits, kept, side.device, public.clients)
+        return finite(
+            scattered(values * (dim / kept), public.subset("sent", dim, kept), dim), public
+        )
 
     def relative_variance(self, dim: int) -> float:
         """omega in E|estimate - update|**2 = omega |update|**2, values' rounding apart."""

@@ -39,4 +39,5 @@ class ScaledSign:
         dim = dim_of(side, public)
         sizes = [_SCALE_BYTES, packed_size(dim, 1)]
         scale_bytes, signs = open_parts(self, payloads, sizes, dim, public)
-        return unpack_signs(signs, dim, side.device) * float32_rows(scale_bytes, side.device)
+        scales = float32_rows(scale_bytes, side.device, public.clients)
+        return unpack_signs(signs, dim, side.device) * scales

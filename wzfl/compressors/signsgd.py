@@ -35,5 +35,5 @@ class SignSGD:
     def decode(self, payloads: list[bytes], side: Tensor, public: Public) -> Tensor:
         dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [packed_size(dim, 1)] * len(bodies))
+        check_sizes(bodies, [packed_size(dim, 1)] * len(bodies), public.clients)
         return unpack_signs(bodies, dim, side.device)

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from wzfl.bitpack import packed_size, unpack_signs
-from wzfl.compressors.envelope import check_sizes, open_rows, seal_rows
+from wzfl.compressors.envelope import check_sizes, check_starts, open_rows, seal_rows
 from wzfl.compressors.float32 import float32_bytes, float32_rows
 from wzfl.compressors.inputs import check_choice, checked, dim_of
 from wzfl.entropy import decode_positions, encode_positions
-from wzfl.errors import InputError, PayloadError
+from wzfl.errors import InputError, PayloadError, from_client
 from wzfl.public import Public
 
 _COUNT_BYTES = 4
@@ -78,12 +78,14 @@ class TernGrad:
         dim = dim_of(side, public)
         bodies = open_rows(self, payloads, dim, public)
         start = 4 * ceil(dim / self._bucket(dim))
-        for body in bodies:
-            if len(body) < start:
-                raise PayloadError(f"got a body of {len(body)} bytes; expected over {start}")
-        scales = float32_rows([body[:start] for body in bodies], side.device)
+        check_starts(bodies, start, public.clients)
+        scales = float32_rows([body[:start] for body in bodies], side.device, public.clients)
         decode = _from_entropy if self.coding == "entropy" else _from_trits
-        symbols = torch.from_numpy(np.stack([decode(body[start:], dim) for body in bodies]))
+        rows = []
+        for body, client in zip(bodies, public.clients, strict=True):
+            with from_client(client):
+                rows.append(decode(body[start:], dim))
+        symbols = torch.from_numpy(np.stack(rows))
         return symbols.to(side.device) * scales.repeat_interleave(self._bucket(dim), dim=1)[:, :dim]
 
     def _clipped(self, magnitudes: Tensor) -> tuple[Tensor, Tensor]:

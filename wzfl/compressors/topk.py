@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wzfl.compressors.allocation import scattered
-from wzfl.compressors.envelope import open_rows, seal_parts
+from wzfl.compressors.envelope import check_starts, open_rows, seal_parts
 from wzfl.compressors.inputs import (
     HIGHEST_BITRATE,
     LOWEST_BITRATE,
@@ -26,7 +26,7 @@ from wzfl.compressors.values import (
     values_to_bytes,
 )
 from wzfl.entropy import decode_positions, encode_positions
-from wzfl.errors import PayloadError
+from wzfl.errors import from_client
 from wzfl.host import numbers_to_device, to_host
 from wzfl.kernels.select import top_row
 from wzfl.public import Public
@@ -70,7 +70,9 @@ class TopK:
         updates = checked(updates, public)
         dim, (positions, strings) = updates.shape[1], self._kept(updates)
         bodies = [memoryview(string) for string in strings]
-        values = values_from_bytes(bodies, self.value_bits, positions.shape[1], updates.device)
+        values = values_from_bytes(
+            bodies, self.value_bits, positions.shape[1], updates.device, public.clients
+        )
         decoded = scattered(values, positions, dim)
         return self._sealed(positions, strings, dim, public), decoded
 
@@ -79,13 +81,16 @@ class TopK:
         kept = _affordable(dim, self.bitrate, self.value_bits)
         bodies = open_rows(self, payloads, dim, public)
         size = values_size(kept, self.value_bits)
-        for body in bodies:
-            if len(body) < size:
-                raise PayloadError(f"got a body of {len(body)} bytes; expected over {size}")
+        check_starts(bodies, size, public.clients)
         values = values_from_bytes(
-            [body[:size] for body in bodies], self.value_bits, kept, side.device
+            [body[:size] for body in bodies], self.value_bits, kept, side.device, public.clients
         )
-        places = np.stack(in_threads(lambda body: decode_positions(body[size:], dim, kept), bodies))
+
+        def places_of(row: int) -> np.ndarray:
+            with from_client(public.clients[row]):
+                return decode_positions(bodies[row][size:], dim, kept)
+
+        places = np.stack(in_threads(places_of, range(len(bodies))))
         return scattered(finite(values, public), numbers_to_device(places, side.device), dim)
 
     def _kept(self, updates: Tensor) -> tuple[Tensor, list[bytes]]:

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from wzfl.bitpack import pack, packed_size, unpack
 from wzfl.compressors.envelope import split
-from wzfl.compressors.float32 import float32_bytes, float32_rows
-from wzfl.errors import InputError, PayloadError
+from wzfl.compressors.float32 import check_finite, float32_bytes, float32_rows
+from wzfl.errors import InputError
 from wzfl.kernels.quantize import values_row
-from wzfl.norms import largest_magnitudes
 
 _SCALE_BYTES = 4
 
@@ -53,7 +52,11 @@ def values_to_bytes(values: Tensor, bits: int, noise: Tensor | float = 0.5) -> l
 
 
 def values_from_bytes(
-    bodies: Sequence[memoryview], bits: int, count: int, device: torch.device
+    bodies: Sequence[memoryview],
+    bits: int,
+    count: int,
+    device: torch.device,
+    clients: Sequence[int],
 ) -> Tensor:
     """`[clients, count]` float32: what `values_to_bytes` was given, as far as it was sent.
 
@@ -61,15 +64,14 @@ def values_from_bytes(
         PayloadError: a value is not finite.
     """
     if bits == 32:
-        return float32_rows(bodies, device)
+        return float32_rows(bodies, device, clients)
     scale_strings, strings = split(bodies, [_SCALE_BYTES, packed_size(count, bits)])
-    largest = float32_rows(scale_strings, device)
+    largest = float32_rows(scale_strings, device, clients)
     if bits == 16:
         halves = np.stack([np.frombuffer(string, dtype="<f2") for string in strings])
         # numpy takes longer to widen them
         values = torch.from_numpy(halves.astype(np.float16, copy=False)).float()
-        if not bool(largest_magnitudes(values).isfinite().all()):
-            raise PayloadError("got a value that is NaN or infinite; expected finite float16")
+        check_finite(values, "float16", clients)
         return values.to(device) * largest
     symbols = unpack(strings, bits, count, device)
     return restored(symbols, largest, count, 2 ** (bits - 1) - 1)
