@@ -36,6 +36,63 @@ def test_rows_draw_what_they_draw_together(public):
         assert torch.equal(public.rows(slice(row, row + 1)).uniform("a", 37), together[[row]])
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [0, 2],
+        (2, 0),
+        [-1],
+        np.array([1]),
+        torch.tensor([2, 1]),
+        slice(None, None, -1),
+        slice(0, None, -1),
+        [1, 1],
+    ],
+)
+def test_rows_are_a_slice_or_a_list(rows):
+    scale, sketches = torch.tensor([0.1, 0.2, 0.3]), torch.randn(3, 4)
+    public = Public(0, 1, (7, 8, 9), scale, (b"a", b"b", b"c"), sketches)
+    numbers = np.arange(3)[rows if isinstance(rows, slice) else list(rows)].tolist()
+    some = public.rows(rows)
+    assert some.clients == tuple(public.clients[row] for row in numbers)
+    assert some.plans == tuple(public.plans[row] for row in numbers)
+    assert torch.equal(some.scale, scale[numbers])
+    assert torch.equal(some.sketches, sketches[numbers])
+    assert public.rows([0, 1, 2]).fingerprints() == public.fingerprints()
+
+
+@pytest.mark.parametrize("rows", [1, None, [3], [0.5], [True, False, True], "ab", slice("a")])
+def test_what_is_no_row_is_refused(public, rows):
+    message = f"rows must be a slice or a list of numbers below 3, .*; got {re.escape(repr(rows))}"
+    with pytest.raises(InputError, match=message):
+        public.rows(rows)
+
+
+@pytest.mark.parametrize("clients", [5, None])
+def test_a_single_client_is_listed(clients):
+    with pytest.raises(InputError, match=rf"got seed 0, round 1, clients {clients}: .* and list"):
+        Public(0, 1, clients)
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (torch.tensor([0.1j]), "must be real; got torch.complex64"),
+        (torch.ones(1, device="meta"), "must have values; got .* on meta"),
+        (torch.ones(1).to_sparse(), "must be dense; got layout"),
+    ],
+)
+def test_a_scale_is_real_numbers(scale, message):
+    with pytest.raises(InputError, match=f"^Public.scale {message}"):
+        Public(0, 1, (1,), scale)
+
+
+@pytest.mark.parametrize("sketches", [[1], torch.ones(1), torch.ones(1, 3, dtype=torch.int)])
+def test_sketches_are_a_row_of_floats_per_client(sketches):
+    with pytest.raises(InputError, match=r"^Public.sketches must be .* \[clients, size\]; got"):
+        Public(0, 1, (1,), sketches=sketches)
+
+
 @pytest.mark.parametrize("scale", [0.1, [0.1]])
 def test_a_scale_that_is_no_tensor_is_refused(scale):
     with pytest.raises(InputError, match=r"^Public.scale must be a torch tensor, .*; got .*0.1"):

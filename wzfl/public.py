@@ -6,7 +6,7 @@ it is the same on every device and in every process, and costs no state.
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -21,6 +21,7 @@ from wzfl import gpu
 from wzfl.errors import InputError
 from wzfl.host import numbers_to_device
 from wzfl.kernels import draws
+from wzfl.plain_tensor import plain
 
 # SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): increment and multipliers, as signed 64-bit integers.
 _INCREMENT = 0x9E3779B97F4A7C15 - 2**64
@@ -73,11 +74,7 @@ class Public:
             )
         scale, scales = _checked_scale(self.scale, len(clients))
         plans = _checked_plans(self.plans, len(clients))
-        if self.sketches is not None and len(self.sketches) != len(clients):
-            raise InputError(
-                f"Public.sketches must be one per client; got {len(self.sketches)} for {len(clients)}"
-                " clients"
-            )
+        _check_sketches(self.sketches, len(clients))
         object.__setattr__(self, "seed", seed)
         object.__setattr__(self, "round", round)
         object.__setattr__(self, "plans", plans)
@@ -88,15 +85,16 @@ class Public:
 
     def _integers(self) -> tuple[int, int, tuple[int, ...]]:
         """Seed, round and ids as Python's own: a checksum holds 64 bits of each, draws hold its text."""
-        numbers = (self.seed, self.round, *self.clients)
         try:
+            numbers = (self.seed, self.round, *self.clients)
             seed, round, *clients = map(index, numbers)
             struct.pack(f"{len(numbers)}q", seed, round, *clients)
         except (TypeError, struct.error):
+            got = list(self.clients) if isinstance(self.clients, Iterable) else self.clients
             raise InputError(
                 "Public's seed, round and clients are integers from -2**63 to 2**63 - 1; got seed"
-                f" {self.seed!r}, round {self.round!r}, clients {list(self.clients)!r:.80}: number what has"
-                " another name"
+                f" {self.seed!r}, round {self.round!r}, clients {got!r:.80}: number what has another name"
+                " and list the clients, be it a single one"
             ) from None
         return seed, round, tuple(clients)
 
@@ -104,16 +102,23 @@ class Public:
         sketches = None if self.sketches is None else self.sketches.to(device)
         return replace(self, scale=self.scale.to(device), sketches=sketches)
 
-    def rows(self, rows: slice) -> "Public":
-        """What the clients of these rows alone would know."""
-        if rows == slice(0, len(self.clients)):
+    def rows(self, rows: slice | Sequence[int]) -> "Public":
+        """What the clients of these rows alone would know, in the order of `rows`.
+
+        Raises:
+            InputError: these are not rows.
+        """
+        if isinstance(rows, slice) and rows == slice(0, len(self.clients)):
             return self
+        numbers = _row_numbers(rows, len(self.clients))
+        forwards = isinstance(rows, slice) and (rows.step or 1) > 0  # else torch takes no slice
+        own = rows if forwards else numbers
         return replace(
             self,
-            clients=self.clients[rows],
-            scale=self.scale[rows],
-            plans=self.plans[rows],
-            sketches=None if self.sketches is None else self.sketches[rows],
+            clients=tuple(self.clients[row] for row in numbers),
+            scale=self.scale[own],
+            plans=tuple(self.plans[row] for row in numbers),
+            sketches=None if self.sketches is None else self.sketches[own],
         )
 
     def alone(self) -> "Public":
@@ -224,15 +229,33 @@ class Public:
         return rows
 
 
+def _row_numbers(rows: slice | Sequence[int], count: int) -> list[int]:
+    """Which of `count` rows are meant, or an `InputError`."""
+    try:
+        if isinstance(rows, slice):
+            return list(range(count)[rows])
+        numbers = rows.tolist() if isinstance(rows, Tensor | np.ndarray) else list(rows)
+        if bool in map(type, numbers):
+            raise TypeError
+        return [range(count)[row] for row in numbers]
+    except (TypeError, IndexError, ValueError):
+        raise InputError(
+            f"rows must be a slice or a list of numbers below {count}, the clients; got {rows!r:.80}:"
+            " write [row] for a single one"
+        ) from None
+
+
 def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, list[float]]:
     """The scale as `[clients]` float32, zeros for None, and its numbers; or an `InputError`."""
     if scale is None:
         scale = torch.zeros(clients, dtype=torch.float32)
     if not isinstance(scale, Tensor):
         raise InputError(f"Public.scale must be a torch tensor, a number per client; got {scale!r}")
+    if scale.is_complex():
+        raise InputError(f"Public.scale must be real; got {scale.dtype}")
     with torch.inference_mode(False):  # else it would not count how often it is changed
         # A copy: whoever made it may go on to change it.
-        scale = scale.detach().float().clone()
+        scale = plain("Public.scale", scale).detach().float().clone()
     scales = scale.tolist()  # once: to ask a GPU is to wait until it has done all its work
     if scale.shape != (clients,) or not all(0 <= each < inf for each in scales):
         raise InputError(
@@ -240,6 +263,20 @@ def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, list[flo
             f" got {tuple(scale.shape)}: {scale.flatten()[:5].tolist()}"
         )
     return scale, scales
+
+
+def _check_sketches(sketches: Tensor | None, clients: int) -> None:
+    """Raises `InputError` unless the sketches are None or one per client."""
+    if sketches is None:
+        return
+    if not isinstance(sketches, Tensor) or not sketches.is_floating_point() or sketches.ndim != 2:
+        raise InputError(
+            f"Public.sketches must be a torch tensor, floating point [clients, size]; got {sketches!r:.80}"
+        )
+    if len(sketches) != clients:
+        raise InputError(
+            f"Public.sketches must be one per client; got {len(sketches)} for {clients} clients"
+        )
 
 
 def _checked_plans(plans: tuple[bytes, ...], clients: int) -> tuple[bytes, ...]:
