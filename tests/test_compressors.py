@@ -153,6 +153,20 @@ def test_side_information_of_another_shape_is_refused(build, updates, public):
             build().decode(payloads, side, public)
 
 
+@pytest.mark.parametrize("payloads", [None, 5])
+def test_payloads_are_listed(build, updates, public, payloads):
+    with pytest.raises(wzfl.InputError, match="payloads must be a list, one per client; got"):
+        build().decode(payloads, updates, public)
+
+
+@pytest.mark.parametrize(("dim", "ratio"), [(0, 1.0), (100, 0.0), (100, -1.0), (100, float("nan"))])
+def test_a_gain_is_of_some_scale(build, dim, ratio):
+    if not isinstance(build(), SideInformed) or isinstance(build(), DAQ):
+        pytest.skip("its gain depends on no scale")
+    with pytest.raises(wzfl.InputError, match=f"above 0; got dim={dim}, scale_ratio={ratio}"):
+        build().residual_gain(dim, ratio)
+
+
 @pytest.mark.parametrize(
     ("unusable", "message"),
     [

@@ -3,6 +3,7 @@ import torch
 
 from wzfl import InputError
 from wzfl.compressors.wyner_ziv import WynerZiv
+from wzfl.learned import Learned
 from wzfl.linear import Linear
 from wzfl.public import Public
 from wzfl.side_information import Decoded, Fixed, Last, Mean, Zero
@@ -16,6 +17,25 @@ def learn(policy, memory, clients, estimates, failed, gain):
     """What a policy learns in a round from estimates."""
     expected = policy.predict(memory, clients)
     policy.learn(memory, Decoded(clients, expected, estimates, failed, gain))
+
+
+@pytest.mark.parametrize("policy", [Last(), Mean(), Linear(), Learned(), Fixed()])
+@pytest.mark.parametrize(
+    ("clients", "message"),
+    [
+        (torch.tensor([0, 3]), r"clients must be 0 to 2, .*; got \[0, 3\]"),
+        (torch.tensor([-1]), r"clients must be 0 to 2, .*; got \[-1\]"),
+        ([0, 1], r"clients must be an int64 tensor \[clients\]; got \[0, 1\]"),
+        (torch.tensor([0.0]), r"clients must be an int64 tensor \[clients\]; got tensor"),
+    ],
+)
+def test_clients_are_those_of_the_memory(policy, clients, message):
+    memory = policy.init(3, 5, CPU)
+    with pytest.raises(InputError, match=message):
+        policy.plan(memory, clients)
+    if not isinstance(policy, Mean):  # who expects the same of all
+        with pytest.raises(InputError, match=message):
+            policy.predict(memory, clients)
 
 
 def test_zero_expects_and_plans_nothing():
@@ -140,6 +160,8 @@ def test_less_than_one_wave_is_refused(policy):
     [
         ({"precision": "int4"}, "float32, bfloat16, int8; got 'int4'"),
         ({"capacity": 0}, "at least 1, or null for all clients; got 0"),
+        ({"capacity": "5"}, "at least 1, or null for all clients; got '5'"),
+        ({"sketch": 2.5}, "a whole number of floats; got 2.5"),
     ],
 )
 def test_memory_that_can_not_be_is_refused(settings, message):

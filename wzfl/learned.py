@@ -9,7 +9,7 @@ from wzfl.errors import InputError
 from wzfl.linear import Linear
 from wzfl.norms import squared_distances
 from wzfl.residual_model import ResidualModel
-from wzfl.side_information import Decoded, Memory
+from wzfl.side_information import Decoded, Memory, numbers_of
 from wzfl.spread import Spread
 
 # RMS of residuals, over that of updates, below which predictions come into use, and stay in use.
@@ -63,7 +63,7 @@ class Learned(Linear):
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
         """See `SideInformation`."""
-        _spread(memory).expect(clients.tolist())
+        _spread(memory).expect(numbers_of(memory, clients))
         return super().plan(memory, clients)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:

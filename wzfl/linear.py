@@ -8,7 +8,7 @@ from torch import Tensor
 
 from wzfl.errors import InputError
 from wzfl.norms import energies, squared_distances
-from wzfl.side_information import Decoded, Last, Memory, check_waves
+from wzfl.side_information import Decoded, Last, Memory, check_waves, numbers_of
 
 _RIDGE = 1e-3  # of the candidates' energies, which makes weights unique
 _PACE = 10  # a failure raises the margin by a tenth, or less where there are more clients than this
@@ -109,7 +109,7 @@ class Linear(Last):
         memory.margin.mul_(exp(surprise)).clamp_(_LEAST_MARGIN / self.margin, _LARGEST_FACTOR)
 
     def _weighted_sum(self, memory: Memory, clients: Tensor) -> Tensor:
-        own, weights = memory.own.read(clients.tolist()), self._weights(memory, clients)
+        own, weights = memory.own.read(numbers_of(memory, clients)), self._weights(memory, clients)
         return torch.addcmul(weights[:, :1] * own, weights[:, 1:], memory.common)
 
     def _planned(self, memory: Memory, clients: Tensor) -> Tensor:

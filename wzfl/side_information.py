@@ -192,10 +192,11 @@ class Last:
                 f"side_information.precision must be one of {', '.join(PRECISIONS)}; got"
                 f" {self.precision!r}"
             )
-        if self.capacity is not None and self.capacity < 1:
+        capacity = self.capacity
+        if capacity is not None and not (isinstance(capacity, int) and capacity >= 1):
             raise InputError(
-                f"side_information.capacity must be at least 1, or null for all clients; got"
-                f" {self.capacity}"
+                "side_information.capacity must be a whole number of at least 1, or null for all"
+                f" clients; got {capacity!r}"
             )
 
     def init(self, population: int, dim: int, device: torch.device) -> Memory:
@@ -205,12 +206,12 @@ class Last:
         return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
-        for forgotten in memory.own.admit(clients.tolist()):
+        for forgotten in memory.own.admit(numbers_of(memory, clients)):
             memory.residual_rms[forgotten] = memory.update_rms[forgotten] = 0
         return self._scales(memory, clients)
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
-        return memory.own.read(clients.tolist())
+        return memory.own.read(numbers_of(memory, clients))
 
     def learn(self, memory: Memory, decoded: Decoded) -> None:
         _track(memory, decoded)
@@ -286,6 +287,7 @@ class Mean:
         return _ratio(memory, self.margin, self.sketch)
 
     def plan(self, memory: Memory, clients: Tensor) -> Tensor:
+        numbers_of(memory, clients)
         return self.scale_ratio(memory) * memory.residual_rms[clients]
 
     def predict(self, memory: Memory, clients: Tensor) -> Tensor:
@@ -296,6 +298,20 @@ class Mean:
 
     def finish(self, memory: Memory, mean: Tensor, clients: int, gain: float) -> None:
         memory.common.lerp_(mean, _step(self.step, 1 + max(0.0, gain - 1) / clients))
+
+
+def numbers_of(memory: Memory, clients: Tensor) -> list[int]:
+    """The clients `[clients]` as a list; refuses those that the memory is not of."""
+    population = len(memory.residual_rms)
+    if not isinstance(clients, Tensor) or clients.dtype != torch.int64 or clients.ndim != 1:
+        raise InputError(f"clients must be an int64 tensor [clients]; got {clients!r:.80}")
+    numbers: list[int] = clients.tolist()
+    if not all(0 <= number < population for number in numbers):
+        raise InputError(
+            f"clients must be 0 to {population - 1}, as the memory is of {population}; got"
+            f" {numbers!r:.80}: init it for more"
+        )
+    return numbers
 
 
 def check_waves(waves: int) -> None:
@@ -309,9 +325,9 @@ def _nothing(memory: Memory, clients: Tensor) -> Tensor:
 
 
 def _check(margin: float, step: float | None, sketch: int) -> None:
-    if sketch < 0:
+    if not (isinstance(sketch, int) and sketch >= 0):
         raise InputError(
-            f"side_information.sketch must be at least 0, a number of floats; got {sketch}"
+            f"side_information.sketch must be at least 0, a whole number of floats; got {sketch!r}"
         )
     if not margin > 0 or not (step is None or 0 < step <= 1):
         raise InputError(

@@ -1,6 +1,6 @@
 """Frames around payloads, made and opened, for all clients at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import nullcontext
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from torch import Tensor
 from wzfl.compressors import Compressor
 from wzfl.compressors.float32 import float32_rows
 from wzfl.compressors.inputs import LARGEST_MAGNITUDE, checked, dim_of, shaped
-from wzfl.errors import PayloadError, from_client
+from wzfl.errors import InputError, PayloadError, from_client
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
 from wzfl.host import Arrivals, to_host
@@ -81,6 +81,10 @@ def unchecked_rows(
     compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
 ) -> list[memoryview]:
     """The bodies of payloads that may be damaged: `check_rows` is to be called before that matters."""
+    if not isinstance(payloads, Sized):
+        raise InputError(
+            f"payloads must be a list, one per client; got {type(payloads).__name__}: list them"
+        )
     if len(payloads) != len(public.clients):
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
     bodies = []

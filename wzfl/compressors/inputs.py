@@ -32,6 +32,15 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise InputError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
 
 
+def check_planned(dim: int, scale_ratio: float) -> None:
+    """Raises `InputError` unless vectors of `dim` coordinates can be planned for with such a scale."""
+    if not (dim >= 1 and 0 < scale_ratio < np.inf):
+        raise InputError(
+            f"a residual gain is of dim at least 1 and a finite scale_ratio above 0; got dim={dim},"
+            f" scale_ratio={scale_ratio}"
+        )
+
+
 def checked(updates: Tensor, public: Public) -> Tensor:
     """The updates as float32 `[clients, dim]`, at most `LARGEST_MAGNITUDE`, or an `InputError`."""
     updates, check = unchecked(updates, public)

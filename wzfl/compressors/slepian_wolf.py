@@ -17,6 +17,7 @@ from wzfl.compressors.inputs import (
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
+    check_planned,
     checked,
     finite,
     usable,
@@ -142,6 +143,7 @@ class SlepianWolf:
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
+        check_planned(dim, scale_ratio)
         allocation, code = self._code(dim)
         sampled = allocation.count / dim
         energy = self._energy(code, 1 / scale_ratio) * scale_ratio**2

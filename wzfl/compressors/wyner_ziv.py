@@ -18,6 +18,7 @@ from wzfl.compressors.inputs import (
     LOWEST_BITRATE,
     check_bitrate,
     check_choice,
+    check_planned,
     finite,
     unchecked,
     usable,
@@ -156,6 +157,7 @@ class WynerZiv:
 
     def residual_gain(self, dim: int, scale_ratio: float) -> float:
         """See `SideInformed`."""
+        check_planned(dim, scale_ratio)
         allocation = self._allocation(dim)
         energy = sum(
             length(columns) / allocation.count * self._energy(bits, cells, 1 / scale_ratio)
