@@ -88,6 +88,8 @@ def test_a_payload_without_a_usable_scale_is_refused(scale):
 def test_there_is_a_payload_of_each_client():
     with pytest.raises(PayloadError, match="got 0 payloads for 2 clients"):
         split_scales([], Public(seed=0, round=1, clients=(3, 4)))
+    with pytest.raises(InputError, match="payloads must be a list, one per client; got NoneType"):
+        split_scales(None, Public(seed=0, round=1, clients=(3, 4)))
 
 
 def test_nothing_is_measured_without_sketches():

@@ -91,6 +91,8 @@ def test_a_scale_is_real_numbers(scale, message):
 def test_sketches_are_a_row_of_floats_per_client(sketches):
     with pytest.raises(InputError, match=r"^Public.sketches must be .* \[clients, size\]; got"):
         Public(0, 1, (1,), sketches=sketches)
+    with pytest.raises(InputError, match=r"^Public.sketches must have values"):
+        Public(0, 1, (1,), sketches=torch.ones(1, 3, device="meta"))
 
 
 @pytest.mark.parametrize("scale", [0.1, [0.1]])

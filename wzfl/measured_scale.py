@@ -15,6 +15,7 @@ import torch
 from scipy.special import gammaincinv
 from torch import Tensor
 
+from wzfl.compressors.envelope import check_count
 from wzfl.errors import InputError, PayloadError, from_client
 from wzfl.norms import energies, squared_distances
 from wzfl.public import Public
@@ -82,8 +83,7 @@ def split_scales(payloads: list[bytes], public: Public) -> tuple[list[bytes], Pu
     Raises:
         PayloadError: a payload does not start with a scale, or there is not one per client.
     """
-    if len(payloads) != len(public.clients):
-        raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
+    check_count(payloads, public)
     for payload, client in zip(payloads, public.clients, strict=True):
         if len(payload) < _SCALE_BYTES:
             with from_client(client):

@@ -74,12 +74,13 @@ class Public:
             )
         scale, scales = _checked_scale(self.scale, len(clients))
         plans = _checked_plans(self.plans, len(clients))
-        _check_sketches(self.sketches, len(clients))
+        sketches = _checked_sketches(self.sketches, len(clients))
         object.__setattr__(self, "seed", seed)
         object.__setattr__(self, "round", round)
         object.__setattr__(self, "plans", plans)
         object.__setattr__(self, "clients", clients)
         object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "sketches", sketches)
         object.__setattr__(self, "_scales", scales)
         object.__setattr__(self, "_version", scale._version)
 
@@ -265,10 +266,10 @@ def _checked_scale(scale: Tensor | None, clients: int) -> tuple[Tensor, list[flo
     return scale, scales
 
 
-def _check_sketches(sketches: Tensor | None, clients: int) -> None:
-    """Raises `InputError` unless the sketches are None or one per client."""
+def _checked_sketches(sketches: Tensor | None, clients: int) -> Tensor | None:
+    """The sketches, one per client, or None where there are none; or an `InputError`."""
     if sketches is None:
-        return
+        return None
     if not isinstance(sketches, Tensor) or not sketches.is_floating_point() or sketches.ndim != 2:
         raise InputError(
             f"Public.sketches must be a torch tensor, floating point [clients, size]; got {sketches!r:.80}"
@@ -277,6 +278,7 @@ def _check_sketches(sketches: Tensor | None, clients: int) -> None:
         raise InputError(
             f"Public.sketches must be one per client; got {len(sketches)} for {clients} clients"
         )
+    return plain("Public.sketches", sketches)
 
 
 def _checked_plans(plans: tuple[bytes, ...], clients: int) -> tuple[bytes, ...]:

@@ -81,17 +81,22 @@ def unchecked_rows(
     compressor: Compressor, payloads: Sequence[bytes], dim: int, public: Public
 ) -> list[memoryview]:
     """The bodies of payloads that may be damaged: `check_rows` is to be called before that matters."""
+    check_count(payloads, public)
+    bodies = []
+    for payload, client in zip(payloads, public.clients, strict=True):
+        with from_client(client):
+            bodies.append(unframed(payload, compressor.wire_id, dim))
+    return bodies
+
+
+def check_count(payloads: Sequence[bytes], public: Public) -> None:
+    """Raises `InputError` unless payloads are listed, and `PayloadError` unless there is one per client."""
     if not isinstance(payloads, Sized):
         raise InputError(
             f"payloads must be a list, one per client; got {type(payloads).__name__}: list them"
         )
     if len(payloads) != len(public.clients):
         raise PayloadError(f"got {len(payloads)} payloads for {len(public.clients)} clients")
-    bodies = []
-    for payload, client in zip(payloads, public.clients, strict=True):
-        with from_client(client):
-            bodies.append(unframed(payload, compressor.wire_id, dim))
-    return bodies
 
 
 def check_rows(compressor: Compressor, payloads: Sequence[bytes], public: Public) -> None:
