@@ -79,8 +79,9 @@ def settings(name: str) -> list[Setting]:
         side = _normal(0) + 0.3 * _normal(1)  # near what honest clients send
         made.append(Setting(compressor, public, side))
         if name == "learned_slepian_wolf":
-            plan = _plan(changes.get("block", DIM))
-            made.append(Setting(compressor, replace(public, plans=(plan,)), side, _model()))
+            planned = replace(public, plans=(_plan(changes.get("block", DIM)),))
+            affords_it = build_compressor(name, bitrate=16, **changes)
+            made.append(Setting(affords_it, planned, side, _model()))
     return made
 
 
