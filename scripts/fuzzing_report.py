@@ -88,10 +88,10 @@ so is a decode of 10 seconds, or one for which 256 MiB are not enough. With athe
 and Python {platform.python_version()}; commits: {values(rows.commit)}.
 
 Loops were compiled as in use, but with the bounds of arrays checked, or interpreted, where the fuzzer sees
-what is reached in them. Vectors have 45 coordinates, at 0.5, 2 and 3.5 bits each; scales are planned, or
-told by the payload; settings are those of conf/compressor/, and others that have decoding of their own
-(scripts/hostile_payloads.py). Kept in tests/corpus/ are what honest clients send, and what reaches
-different code.
+what is reached in them. Vectors have 45 coordinates, at 0.5, 2 and 3.5 bits each, or 16 where clients are
+given a plan; scales are planned, or told by the payload; settings are those of conf/compressor/, and others
+that have decoding of their own (scripts/hostile_payloads.py). Kept in tests/corpus/ are what honest clients
+send, and what reaches different code.
 
 {table(_by_compressor(rows, decoded))}
 

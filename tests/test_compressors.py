@@ -22,6 +22,7 @@ from wzfl.compressors.qsgd_elias import QSGDElias
 from wzfl.compressors.randk import RandK
 from wzfl.compressors.scaled_sign import ScaledSign
 from wzfl.compressors.terngrad import TernGrad
+from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.config import _choice, compressor_names, conf_dir
 from wzfl.feedback import ClientMemory
 from wzfl.frame import OVERHEAD_BYTES
@@ -347,8 +348,12 @@ def test_all_that_is_encoded_is_decoded(name, public, bitrate, planned, dim):
 
 
 @pytest.mark.parametrize("magnitude", [1.001 * LARGEST_MAGNITUDE, 3.4e38])
-def test_what_is_too_large_for_any_code_is_refused(build, updates, public, magnitude):
+def test_what_is_too_large_for_a_code_is_refused(build, updates, public, magnitude):
     updates[1, 3] = -magnitude
+    if isinstance(build(), Uncompressed):
+        decoded = build().decode(build().encode(updates, public), updates, public)
+        assert torch.equal(decoded, updates)
+        return
     message = rf"update of client 0 has a magnitude of {magnitude:.3g}, expected at most 8.11e\+31"
     with pytest.raises(wzfl.InputError, match=message.replace("e+", r"e\+")):
         build().encode(updates, public)
@@ -572,7 +577,7 @@ def test_whose_payload_is_refused_is_said_where_it_is_sealed_well(build, updates
     some = [bodies[0], change(bytes(bodies[1])), bodies[2]]
     forged = seal_rows(compressor, some, 1000, public)
     if refusals := list(refusal_of(compressor, forged, public)):
-        assert isinstance(compressor, DAQ) or refusals[0].startswith("payload of client 0: ")
+        assert refusals[0].startswith("payload of client 0: ")
     else:
         assert len(some[1]) == len(bodies[1])  # bits that mean something
 

@@ -9,7 +9,7 @@ import torch
 import wzfl.fast_frames
 from wzfl import InputError, PayloadError
 from wzfl.compressors.envelope import seal_parts
-from wzfl.compressors.inputs import LARGEST_MAGNITUDE
+from wzfl.compressors.inputs import LARGEST_FLOAT32
 from wzfl.compressors.uncompressed import Uncompressed
 from wzfl.fast_frames import are_undamaged, framed_parts
 from wzfl.frame import OVERHEAD_BYTES, framed
@@ -56,16 +56,13 @@ def test_payloads_are_those_written_step_by_step(monkeypatch, public, dim, plans
 @pytest.mark.usefixtures("one_pass")
 @pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
 @pytest.mark.parametrize("place", [0, 4095, 4096, -1])
-def test_only_values_that_codes_can_scale_are_sent(public, place, value):
+def test_only_finite_values_are_sent(public, place, value):
     updates, _, _ = sent(public, 5000)
     updates[1, place] = value
     with pytest.raises(InputError, match=r"the update of client 0 holds NaN or infinity"):
         CODEC.encode(updates, public)
-    updates[1, place] = LARGEST_MAGNITUDE
+    updates[1, place] = -LARGEST_FLOAT32
     assert len(CODEC.encode(updates, public)) == 3
-    updates[1, place] = -LARGEST_MAGNITUDE * 1.001
-    with pytest.raises(InputError, match=r"the update of client 0 has a magnitude of 8.12e\+31"):
-        CODEC.encode(updates, public)
 
 
 @pytest.mark.usefixtures("one_pass")
@@ -89,7 +86,7 @@ def test_a_forged_value_that_is_not_finite_is_refused(monkeypatch, public):
     updates[0, 4999] = torch.nan
     with monkeypatch.context() as patch:
         patch.setattr(wzfl.fast_frames, "CAN_SUM", False)
-        patch.setattr("wzfl.compressors.envelope.checked", lambda values, public: values)
+        patch.setattr("wzfl.compressors.envelope.checked", lambda values, *_: values)
         forged = CODEC.encode(updates, public)
     with pytest.raises(
         PayloadError, match="payload of client 4: got a value that is NaN or infinite"

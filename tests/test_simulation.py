@@ -268,6 +268,16 @@ def test_so_does_a_loss_beyond_float32():
         run_round(settings, State.initial(settings, server), 1)
 
 
+def test_so_does_what_clients_remember_once_it_can_not_be_sent():
+    """The updates are finite, and far smaller."""
+    settings = federation("diana")
+    server = Server(settings.model.init(0), partial(torch.optim.SGD, lr=0.3))
+    state = State.initial(settings, server)
+    state.client_memory[1] = 1e37
+    with pytest.raises(Diverged, match=r"remember grew too large: .*client 1"):
+        run_round(settings, state, 1)
+
+
 @pytest.mark.parametrize("count", [0, CLIENTS + 1])
 def test_more_clients_than_there_are_can_not_take_part(count):
     with pytest.raises(wzfl.InputError, match=f"clients_per_round must be 1 to {CLIENTS}"):

@@ -10,7 +10,7 @@ from torch import Tensor
 from wzfl.channel import Perfect
 from wzfl.compressors import Compressor
 from wzfl.decoding import decode
-from wzfl.errors import PayloadError
+from wzfl.errors import InputError, PayloadError
 from wzfl.exchanged import Exchanged
 from wzfl.federation import Federation, State
 from wzfl.feedback import ClientMemory, ServerMemory
@@ -217,6 +217,9 @@ def _sent(
     """Returns payloads, and the clients' memories `[clients, dim]` once the server has read them.
 
     None for clients that do not remember.
+
+    Raises:
+        Diverged: what clients remember has grown beyond what can be sent.
     """
     if public.sketches is not None:
         public = with_measured_scales(updates, public)
@@ -225,7 +228,12 @@ def _sent(
         return compressor.encode(updates, public), None
     memory = state.client_memory[_places(public)]
     sent = compressor.before(memory, updates, public)
-    payloads, decoded = compressor.encode_and_decode(sent, public)
+    try:
+        payloads, decoded = compressor.encode_and_decode(sent, public)
+    except InputError as error:
+        if (energies(sent) < _TOO_LARGE).all():
+            raise
+        raise Diverged(f"what clients remember grew too large: {error}") from error
     return payloads, compressor.after(memory, updates, sent, decoded, public)
 
 

@@ -62,7 +62,7 @@ class DAQ:
         side = usable(side, public)
         dim = side.shape[1]
         bodies = open_rows(self, payloads, dim, public)
-        check_sizes(bodies, [1 + packed_size(dim, 1)] * len(bodies))
+        check_sizes(bodies, [1 + packed_size(dim, 1)] * len(bodies), public.clients)
         rungs = torch.tensor([body[0] + _LOWEST_EXPONENT for body in bodies], device=side.device)
         thresholds = self._thresholds(rungs, dim, public)
         largest = _power_of_two(rungs)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wzfl.compressors import Compressor
 from wzfl.compressors.float32 import float32_rows
-from wzfl.compressors.inputs import LARGEST_MAGNITUDE, checked, dim_of, shaped
+from wzfl.compressors.inputs import LARGEST_FLOAT32, checked, dim_of, shaped
 from wzfl.errors import InputError, PayloadError, from_client
 from wzfl.fast_frames import are_undamaged, framed_floats, framed_parts, unframed_floats
 from wzfl.frame import check, framed, unframed
@@ -19,13 +19,13 @@ from wzfl.public import Public
 
 
 def seal_floats(compressor: Compressor, updates: Tensor, public: Public) -> list[bytes]:
-    """One framed payload per update, which is `checked`: its float32 values are the body."""
+    """One framed payload per update, which is `checked` to be finite: its float32 values are the body."""
     updates = shaped(updates, public)
     agreed = _agreed(compressor, public)
-    payloads = framed_floats(updates, LARGEST_MAGNITUDE, compressor.wire_id, agreed)
+    payloads = framed_floats(updates, LARGEST_FLOAT32, compressor.wire_id, agreed)
     if payloads is not None:
         return payloads
-    bodies = [row.data for row in to_host(checked(updates, public))]
+    bodies = [row.data for row in to_host(checked(updates, public, LARGEST_FLOAT32))]
     return seal_rows(compressor, bodies, updates.shape[1], public)
 
 

@@ -12,9 +12,8 @@ from wzfl.plain_tensor import plain
 from wzfl.public import Public
 
 LOWEST_BITRATE, HIGHEST_BITRATE = 0.02, 16.0
-LARGEST_MAGNITUDE = (
-    2.0**106
-)  # of an update's coordinate; float32 ends at 2**128, and codes scale sums
+# Of a coordinate that codes take, as they scale sums of them; and of one that can be sent as it is.
+LARGEST_MAGNITUDE, LARGEST_FLOAT32 = 2.0**106, float(np.finfo(np.float32).max)
 
 
 def check_bitrate(name: str, bitrate: float, lowest: float, highest: float) -> None:
@@ -41,24 +40,26 @@ def check_planned(dim: int, scale_ratio: float) -> None:
         )
 
 
-def checked(updates: Tensor, public: Public) -> Tensor:
-    """The updates as float32 `[clients, dim]`, at most `LARGEST_MAGNITUDE`, or an `InputError`."""
-    updates, check = unchecked(updates, public)
+def checked(updates: Tensor, public: Public, most: float = LARGEST_MAGNITUDE) -> Tensor:
+    """The updates as float32 `[clients, dim]`, of magnitudes up to `most`, or an `InputError`."""
+    updates, check = unchecked(updates, public, most)
     check()
     return updates
 
 
-def unchecked(updates: Tensor, public: Public) -> tuple[Tensor, Callable[[], None]]:
+def unchecked(
+    updates: Tensor, public: Public, most: float = LARGEST_MAGNITUDE
+) -> tuple[Tensor, Callable[[], None]]:
     """The updates as `checked` gives them, while a GPU goes on; a check to call before payloads go out."""
     updates = shaped(updates, public)
     largest = ask(largest_magnitudes(updates))
 
     def check() -> None:
-        wrong = ~(largest() <= LARGEST_MAGNITUDE)
+        wrong = ~(largest() <= most)
         if wrong.any():
             row = int(wrong.argmax())
             raise InputError(
-                f"the update of client {public.clients[row]} {_excess(largest()[row])};"
+                f"the update of client {public.clients[row]} {_excess(largest()[row], most)};"
                 " training diverged? lower the learning rate"
             )
 
@@ -67,11 +68,11 @@ def unchecked(updates: Tensor, public: Public) -> tuple[Tensor, Callable[[], Non
     return updates, check
 
 
-def _excess(magnitude: np.float32) -> str:
-    """Says in which way a magnitude is above `LARGEST_MAGNITUDE`."""
+def _excess(magnitude: np.float32, most: float) -> str:
+    """Says in which way a magnitude is above `most`."""
     if not np.isfinite(magnitude):
         return "holds NaN or infinity (or exceeds float32)"
-    return f"has a magnitude of {magnitude:.3g}, expected at most {LARGEST_MAGNITUDE:.3g}"
+    return f"has a magnitude of {magnitude:.3g}, expected at most {most:.3g}"
 
 
 def shaped(updates: Tensor, public: Public) -> Tensor:
