@@ -191,7 +191,7 @@ def test_what_is_no_partition_is_refused_before_a_run(monkeypatch, parts, messag
     monkeypatch.setattr(prepared, "build", lambda config: Split(parts))
     config = OmegaConf.create({"partition": {"_target_": "mine.Split"}, "seed": 0})
     with pytest.raises(InputError, match=f"^partition mine.Split must give .*{message}"):
-        prepared._federation(config, {}, None, digits())
+        prepared._federation(config, None, digits())
 
 
 def test_who_would_hold_nothing_gets_an_example():
