@@ -76,7 +76,7 @@ def headline(sweep: Sweep) -> str:
                 for bitrate, is_lowest in zip(best.best_bitrate, best.is_lowest, strict=True)
             ],
             f"uplink per client to {100 * target:.1f} %": _to_target(best),
-            "× less than float32": best.ratio.map(lambda ratio: markdown.number(ratio, ".3g")),
+            "× less than float32": best.ratio.map(_times),
             "final accuracy": best.accuracy.map(lambda share: markdown.number(share, ".3f")),
             "within 1 point from": best.lowest_bitrate_within_one_point.map(
                 lambda bitrate: markdown.number(bitrate, ".3g")
@@ -226,7 +226,7 @@ def _all_methods(sweep: Sweep) -> str:
             "final training loss": _ranged(methods, "train_loss", ".4f"),
             "total uplink per client": methods.uplink_per_client.map(markdown.size),
             "uplink to target": _to_target(methods),
-            "× less than float32": methods.ratio.map(lambda ratio: markdown.number(ratio, ".3g")),
+            "× less than float32": methods.ratio.map(_times),
             "history's error": methods.side_information_error.map(
                 lambda error: markdown.number(error, ".3g")
             ),
@@ -277,6 +277,11 @@ def _to_target(methods: pd.DataFrame) -> list[str]:
     sizes = methods.bits_to_target.map(markdown.size)
     partly = methods.reached.astype(str) + " of " + methods.seeds.astype(str) + " seeds"
     return list(sizes.where(~some, partly))
+
+
+def _times(ratio: float) -> str:
+    """Three digits, or all before the point."""
+    return markdown.number(ratio, ".0f" if ratio >= 100 else ".3g")
 
 
 def _loss(value: float) -> str:
