@@ -38,7 +38,7 @@ class QSGD:
     for in full is sent for a shared random subset of the coordinates and scaled up to stay unbiased.
 
     Source: Alistarh et al., "QSGD" (NeurIPS 2017), in the fixed-length format of its experiments: the
-    norm of a bucket is its largest magnitude. The subset is ours: QSGD has no rates below 1.6 bits.
+    norm of a bucket is its largest magnitude. The subset is ours: symbols take 2 bits or more.
 
     Attributes:
         bitrate: bits per coordinate; norms cost 32/bucket on top at whole bitrates.
