@@ -498,7 +498,10 @@ def test_another_setting_can_not_read_it(name, updates, public):
 
 
 def test_the_wire_format_is_fixed(name):
-    """A golden payload; to change it is a breaking change that raises the frame's version."""
+    """A golden payload; to change its layout is a breaking change that raises the frame's version.
+
+    What only its checksum covers more of, older code refuses without that.
+    """
     update = torch.tensor([[0.5, -1.0, 0.25, 3.0, -0.125, 0.0, 2.0, -0.75]])
     (payload,) = wzfl.build_compressor(name, bitrate=4).encode(update, Public(1, 2, (3,)))
     if name not in GOLDEN:

@@ -5,6 +5,7 @@ Source: Liang, Zhong, Chen, Wu, "Wyner-Ziv Gradient Compression for Federated Le
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import pandas as pd
 
@@ -38,10 +39,11 @@ def claims_section(sweeps: Sequence[Sweep]) -> str:
     if not judged:
         return ""
     compared = _compared(judged)
-    rows = [_history(sweep, code) for sweep in judged for code in _codes(sweep.runs)]
-    history = markdown.table(_by_rising_bitrate(rows))
+    histories = [[_history(sweep, code) for code in _codes(sweep.runs)] for sweep in judged]
+    history = markdown.table(_by_rising_bitrate(list(chain(*histories))))
     rates = "\n".join(_rates(*each) for each in zip(judged, compared, strict=True))
-    short = pd.DataFrame([_in_short(*each) for each in zip(judged, compared, strict=True)])
+    settings = zip(judged, histories, compared, strict=True)
+    short = pd.DataFrame([_in_short(*setting) for setting in settings])
     return (
         f"## The paper's claims\n\n{_SHORT}\n{markdown.table(short)}\n\n"
         f"{_HISTORY}\n{history}\n\n{_RATES}\n{rates}"
@@ -94,14 +96,17 @@ def _compared(sweeps: Sequence[Sweep]) -> list[_Compared]:
     return compared
 
 
-def _in_short(sweep: Sweep, compared: _Compared) -> dict[str, str]:
-    """A row: both claims' verdicts in a setting."""
+def _in_short(
+    sweep: Sweep, histories: Sequence[dict[str, str]], compared: _Compared
+) -> dict[str, str]:
+    """A row: both claims' verdicts in a setting, the first from the rows of `_history`."""
     helps, tallies = [], []
-    for code in _codes(sweep.runs):
+    for history in histories:
+        code = history["code"]
         words = [word for (each, _, _), (_, word) in compared.items() if each == code]
         counts = " / ".join(str(words.count(word)) for word in _STANDINGS)
         tallies.append(f"`{code}`: {counts}")
-        helps.append(f"`{code}`: {_history(sweep, code)['history']}")
+        helps.append(f"`{code}`: {history['history']}")
     (dataset,) = sweep.runs.dataset.unique()
     figure = f"{sweep.shows}_vs_bits_{dataset}"
     return {
